@@ -1,0 +1,42 @@
+//! Names that users, charts and other programs rely on. They do not change.
+
+/// The API group of our resources.
+pub const GROUP: &str = "keywright.dev";
+/// Its version.
+pub const VERSION: &str = "v1alpha1";
+
+/// Where the operator, the verifier and the operator's own key material live.
+pub const SYSTEM_NAMESPACE: &str = "keywright-system";
+/// Where the entries and the pepper live: the operator writes, the verifier reads, nobody else.
+pub const ENTRIES_NAMESPACE: &str = "keywright-entries";
+
+/// The type of the Secret that holds a key's plaintext, in the key's own namespace.
+pub const API_KEY_SECRET_TYPE: &str = "keywright.dev/api-key";
+/// The type of the Secret that holds a key's record.
+pub const ENTRY_SECRET_TYPE: &str = "keywright.dev/entry";
+/// The type of the Secret that holds the keys of the tags.
+pub const PEPPER_SECRET_TYPE: &str = "keywright.dev/pepper";
+/// The type of the Secret that holds the key which seals undelivered plaintexts.
+pub const SEALING_KEY_SECRET_TYPE: &str = "keywright.dev/sealing-key";
+
+/// The one pepper Secret, in [`ENTRIES_NAMESPACE`].
+pub const PEPPER_NAME: &str = "keywright-pepper";
+/// The one sealing-key Secret, in [`SYSTEM_NAMESPACE`].
+pub const SEALING_KEY_NAME: &str = "keywright-sealing-key";
+/// A Secret that is not ours, shipped by the chart for the operator's start-up check.
+pub const CANARY_NAME: &str = "keywright-canary";
+/// The policy that confines the operator to Secrets of our types, and its binding.
+pub const OPERATOR_SECRETS_POLICY: &str = "keywright-operator-secrets";
+
+/// On a delivered Secret: which minting its value is, 1, 2, … The policy refuses a lower one.
+pub const SERIAL_ANNOTATION: &str = "keywright.dev/serial";
+/// On what we make: who manages it.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The value of [`MANAGED_BY_LABEL`].
+pub const MANAGED_BY: &str = "keywright";
+
+/// The field manager of the operator.
+pub const OPERATOR_MANAGER: &str = "keywright-operator";
+
+/// The first part of a key where the account says nothing else.
+pub const DEFAULT_KEY_PREFIX: &str = "kw";

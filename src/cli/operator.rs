@@ -1,0 +1,53 @@
+//! `keywright operator`
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::duration;
+use crate::key::Hasher;
+use crate::operator::{self, Config};
+
+/// Turn ApiKeys into entries and Secrets.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Where probes and Prometheus ask /livez, /readyz and /metrics
+    #[arg(long, env = "KEYWRIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:7073")]
+    admin_listen: SocketAddr,
+
+    /// How many keys are reconciled at once
+    #[arg(long, env = "KEYWRIGHT_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+
+    /// Memory of argon2id for new records, in KiB
+    #[arg(long, env = "KEYWRIGHT_ARGON2_MEMORY", default_value_t = 19 * 1024)]
+    argon2_memory: u32,
+
+    /// Passes of argon2id for new records
+    #[arg(long, env = "KEYWRIGHT_ARGON2_ITERATIONS", default_value_t = 2)]
+    argon2_iterations: u32,
+
+    /// Lanes of argon2id for new records
+    #[arg(long, env = "KEYWRIGHT_ARGON2_PARALLELISM", default_value_t = 1)]
+    argon2_parallelism: u32,
+
+    /// How often entries without an ApiKey are looked for
+    #[arg(long, env = "KEYWRIGHT_ORPHAN_INTERVAL", default_value = "10m", value_parser = duration::parse)]
+    orphan_interval: Duration,
+
+    /// How long an entry without an ApiKey is kept; it may be a restore in progress
+    #[arg(long, env = "KEYWRIGHT_ORPHAN_GRACE", default_value = "24h", value_parser = duration::parse)]
+    orphan_grace: Duration,
+}
+
+impl Args {
+    pub(super) async fn run(self) -> Result<(), super::Error> {
+        let config = Config {
+            admin: self.admin_listen,
+            concurrency: self.concurrency,
+            hasher: Hasher::new(self.argon2_memory, self.argon2_iterations, self.argon2_parallelism)?,
+            orphan_interval: self.orphan_interval,
+            orphan_grace: self.orphan_grace,
+        };
+        Ok(operator::run(config).await?)
+    }
+}

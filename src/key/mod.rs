@@ -1,0 +1,25 @@
+//! What a key is: `<prefix>_<id>_<secret><crc>`, and the record that remains of it. No client, no I/O.
+
+mod base62;
+mod entry;
+mod hash;
+mod id;
+mod plaintext;
+mod presented;
+mod seal;
+mod tag;
+
+pub use entry::{Credential, Delivery, Entry, EntryError, Owner};
+pub use hash::{HashError, Hasher, verify};
+pub use id::KeyId;
+pub use plaintext::{MintError, Plaintext};
+pub use presented::{Parsed, Presented, is_key_prefix, parse};
+pub use seal::{SealError, Sealed, SealingKey};
+pub use tag::{Pepper, PepperError, Tag};
+
+/// The secret of a key, in characters of base62: 43 carry 256 bits.
+pub const SECRET_LEN: usize = 43;
+/// The checksum of a key, in characters of base62.
+const CRC_LEN: usize = 6;
+/// The prefix of a key: 2 to 16 characters.
+const MAX_PREFIX_LEN: usize = 16;

@@ -1,0 +1,117 @@
+//! Collects entries whose ApiKey is gone. Late and with care, for they may be a restore in progress: an entry goes only
+//! when a live look says that its ApiKey is not there or has another uid, and said so a grace period ago; and only so
+//! many in one run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use super::context::Context;
+use super::entries::{StoreError, Stored};
+use crate::api::ApiKey;
+use crate::key::Entry;
+
+/// The most entries that one run deletes.
+const CAP: usize = 100;
+
+/// What to do with one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Keep,
+    Mark,
+    Unmark,
+    Delete,
+}
+
+/// Looks for orphans at every interval, for ever.
+pub async fn run(context: Arc<Context>, interval: Duration, grace: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        if let Err(error) = collect(&context, grace).await {
+            tracing::warn!(%error, "looking for entries without an ApiKey failed; trying again in {interval:?}");
+        }
+    }
+}
+
+async fn collect(context: &Context, grace: Duration) -> Result<(), StoreError> {
+    let mut deleted = 0;
+    for stored in context.entries.list().await?.into_iter().flatten() {
+        let Some(alive) = is_alive(context, &stored.entry).await else { continue };
+        let outcome = match judge(&stored.entry, alive, Timestamp::now(), grace) {
+            Verdict::Keep => continue,
+            Verdict::Mark => mark(context, &stored, Some(Timestamp::now())).await,
+            Verdict::Unmark => mark(context, &stored, None).await,
+            Verdict::Delete if deleted == CAP => continue,
+            Verdict::Delete => {
+                deleted += 1;
+                context.entries.delete(&stored).await
+            }
+        };
+        match outcome {
+            // Somebody changed it in the meantime: the next run looks again.
+            Ok(()) | Err(StoreError::Lost) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if deleted > 0 {
+        context.metrics.orphans_collected.inc_by(deleted as u64);
+        tracing::info!(deleted, "collected entries of deleted ApiKeys");
+    }
+    Ok(())
+}
+
+/// A live look, never the cache. `None` when it is not known.
+async fn is_alive(context: &Context, entry: &Entry) -> Option<bool> {
+    let api = Api::<ApiKey>::namespaced(context.client.clone(), &entry.owner.namespace);
+    match api.get_metadata_opt(&entry.owner.name).await {
+        Ok(found) => Some(found.is_some_and(|key| key.uid().as_deref() == Some(&entry.owner.uid))),
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell whether an entry's ApiKey exists; it is kept");
+            None
+        }
+    }
+}
+
+fn judge(entry: &Entry, alive: bool, now: Timestamp, grace: Duration) -> Verdict {
+    match (alive, entry.orphaned_at) {
+        (true, None) => Verdict::Keep,
+        (true, Some(_)) => Verdict::Unmark,
+        (false, None) => Verdict::Mark,
+        (false, Some(since)) => {
+            let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            if waited >= grace { Verdict::Delete } else { Verdict::Keep }
+        }
+    }
+}
+
+async fn mark(context: &Context, stored: &Stored, since: Option<Timestamp>) -> Result<(), StoreError> {
+    context.entries.replace(stored, &stored.entry.orphaned(since)).await.map(|_| ())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_orphan_is_marked_first_and_deleted_only_after_the_grace_period() {
+        let stored = r#"{"format":1,"owner":{"namespace":"shop","name":"billing","uid":"u-1"},"lastSerial":1,"current":{"id":"7hx3k9m2pq4d","prefix":"kw","serial":1,"issuedAt":"2026-11-22T10:00:00Z","hash":"x","tag":"1:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="}}"#;
+        let entry = Entry::from_json(stored.as_bytes()).unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let marked = entry.orphaned(Some(at("2026-11-22T00:00:00Z")));
+        let day = Duration::from_secs(86_400);
+        let noon = at("2026-11-22T12:00:00Z");
+        assert_eq!(judge(&entry, true, noon, day), Verdict::Keep);
+        assert_eq!(judge(&entry, false, noon, day), Verdict::Mark);
+        assert_eq!(judge(&marked, true, noon, day), Verdict::Unmark);
+        assert_eq!(judge(&marked, false, noon, day), Verdict::Keep);
+        assert_eq!(
+            judge(&marked, false, at("2026-11-21T00:00:00Z"), day),
+            Verdict::Keep,
+            "a clock set back deletes nothing"
+        );
+        assert_eq!(judge(&marked, false, at("2026-11-23T00:00:00Z"), day), Verdict::Delete);
+    }
+}

@@ -1,0 +1,104 @@
+//! The pepper and the sealing key: made once, on the first start, and read ever after.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ObjectMeta;
+use kube::{Api, Client};
+use thiserror::Error;
+use zeroize::Zeroize;
+
+use super::entries::written_by_us;
+use super::guard::GuardError;
+use crate::api::names;
+use crate::key::{Pepper, PepperError, SealError, SealingKey};
+
+const SEALING_KEY_DATA_KEY: &str = "key";
+
+/// Why the operator cannot begin.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// The policies do not hold it back.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The pepper cannot be used.
+    #[error("Secret {namespace}/{name}: {0}", namespace = names::ENTRIES_NAMESPACE, name = names::PEPPER_NAME)]
+    Pepper(#[from] PepperError),
+    /// The sealing key cannot be used.
+    #[error("Secret {namespace}/{name}: {0}", namespace = names::SYSTEM_NAMESPACE, name = names::SEALING_KEY_NAME)]
+    SealingKey(#[from] SealError),
+    /// The API server refused.
+    #[error("key material: {0}; is the chart installed, and does the operator run as its ServiceAccount?")]
+    Api(#[source] Box<kube::Error>),
+}
+
+/// Reads the key material, or makes it. Two operators that start at once agree: the second create is refused, and
+/// the loser reads what the winner made.
+pub async fn load(client: &Client) -> Result<(Pepper, SealingKey), PrepareError> {
+    let mut pepper =
+        read_or_create(client, names::ENTRIES_NAMESPACE, names::PEPPER_NAME, names::PEPPER_SECRET_TYPE, || {
+            let pepper = Pepper::generate(Timestamp::now())?;
+            Ok(pepper.data().map(|(version, bytes)| (version, ByteString(bytes.to_vec()))).collect())
+        })
+        .await?;
+    let read_pepper = Pepper::from_data(pepper.iter().map(|(name, bytes)| (name.as_str(), &bytes.0[..])));
+    wipe(&mut pepper);
+
+    let mut sealing = read_or_create(
+        client,
+        names::SYSTEM_NAMESPACE,
+        names::SEALING_KEY_NAME,
+        names::SEALING_KEY_SECRET_TYPE,
+        || {
+            let key = SealingKey::generate()?;
+            Ok(BTreeMap::from([(SEALING_KEY_DATA_KEY.to_owned(), ByteString(key.expose().to_vec()))]))
+        },
+    )
+    .await?;
+    let read_sealing = SealingKey::from_bytes(sealing.get(SEALING_KEY_DATA_KEY).map_or(&[], |bytes| &bytes.0));
+    wipe(&mut sealing);
+    Ok((read_pepper?, read_sealing?))
+}
+
+type Data = BTreeMap<String, ByteString>;
+
+async fn read_or_create(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    type_: &str,
+    make: impl Fn() -> Result<Data, PrepareError>,
+) -> Result<Data, PrepareError> {
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let failed = |error| PrepareError::Api(Box::new(error));
+    if let Some(secret) = api.get_opt(name).await.map_err(failed)? {
+        return Ok(secret.data.unwrap_or_default());
+    }
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
+            ..ObjectMeta::default()
+        },
+        type_: Some(type_.to_owned()),
+        data: Some(make()?),
+        ..Secret::default()
+    };
+    match api.create(&written_by_us(), &secret).await {
+        Ok(created) => {
+            tracing::info!(namespace, name, "made");
+            Ok(created.data.unwrap_or_default())
+        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            Ok(api.get(name).await.map_err(failed)?.data.unwrap_or_default())
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn wipe(data: &mut Data) {
+    data.values_mut().for_each(|bytes| bytes.0.zeroize());
+}

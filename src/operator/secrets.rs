@@ -1,0 +1,228 @@
+//! The delivered Secrets, in the namespaces of their keys. The operator cannot read them: what is there is learnt
+//! from how the API server answers a full write or a dry run of one. Never a patch: a JSON patch is a read.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::core::Status;
+use kube::{Api, Client, Resource, ResourceExt};
+use std::collections::BTreeMap;
+use zeroize::Zeroize;
+
+use super::entries::written_by_us;
+use crate::api::{ApiKey, SecretItem, names};
+use crate::key::{Credential, Delivery, Plaintext};
+
+/// The delivered Secrets.
+pub struct Secrets(Client);
+
+/// A Secret that was just written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// Its name and uid.
+    pub delivery: Delivery,
+    version: String,
+}
+
+/// What a write came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum WriteOutcome {
+    /// It holds the value.
+    Written(Written),
+    /// Its name is taken by one that is not ours to touch.
+    Taken,
+    /// It is ours, but a user made it immutable.
+    Immutable,
+}
+
+/// What stands under the name of a delivered Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// The Secret that was delivered.
+    Present,
+    /// Nothing.
+    Missing,
+    /// Something else.
+    Other,
+}
+
+/// Why a full write of ours was refused, where that says what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Exists,
+    NotThere,
+    NotOurs,
+    Immutable,
+}
+
+/// How often a write goes back and forth between "exists" and "is not there" before it is left to the next attempt.
+const ATTEMPTS: usize = 4;
+
+impl Secrets {
+    /// With the operator's own rights.
+    pub fn new(client: Client) -> Self {
+        Self(client)
+    }
+
+    /// Writes the value: creates the Secret, or takes over the one that an earlier attempt created.
+    pub async fn write(
+        &self,
+        key: &ApiKey,
+        credential: &Credential,
+        plaintext: &Plaintext,
+    ) -> Result<WriteOutcome, kube::Error> {
+        let api = self.api(key);
+        let name = key.secret_name();
+        let mut secret = body(key, credential.serial, |item| match item {
+            SecretItem::Value => plaintext.expose().as_bytes().to_vec(),
+            SecretItem::KeyId => credential.id.to_string().into_bytes(),
+        });
+        let mut outcome = Ok(WriteOutcome::Taken);
+        for _ in 0..ATTEMPTS {
+            let answer = match api.create(&written_by_us(), &secret).await {
+                Err(error) if refusal(&error) == Some(Refusal::Exists) => {
+                    api.replace(name, &written_by_us(), &secret).await
+                }
+                answer => answer,
+            };
+            outcome = match answer {
+                Ok(mut answer) => {
+                    let written = Written {
+                        delivery: Delivery { name: name.to_owned(), uid: answer.uid().unwrap_or_default() },
+                        version: answer.resource_version().unwrap_or_default(),
+                    };
+                    wipe(&mut answer);
+                    Ok(WriteOutcome::Written(written))
+                }
+                Err(error) => match refusal(&error) {
+                    // Deleted between the two writes.
+                    Some(Refusal::NotThere) => continue,
+                    Some(Refusal::NotOurs | Refusal::Exists) => Ok(WriteOutcome::Taken),
+                    Some(Refusal::Immutable) => Ok(WriteOutcome::Immutable),
+                    None => Err(error),
+                },
+            };
+            break;
+        }
+        wipe(&mut secret);
+        outcome
+    }
+
+    /// Is the Secret that was delivered still there? A dry run of an update with its uid tells.
+    pub async fn look(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Presence, kube::Error> {
+        let mut secret = body(key, serial, |_| Vec::new());
+        secret.metadata.name = Some(delivery.name.clone());
+        secret.metadata.uid = Some(delivery.uid.clone());
+        let dry_run = PostParams { dry_run: true, ..written_by_us() };
+        match self.api(key).replace(&delivery.name, &dry_run, &secret).await {
+            Ok(_) => Ok(Presence::Present),
+            Err(error) => match refusal(&error) {
+                Some(Refusal::NotThere) => Ok(Presence::Missing),
+                // Another uid, another type, or another owner.
+                Some(Refusal::Exists | Refusal::NotOurs) => Ok(Presence::Other),
+                Some(Refusal::Immutable) => Ok(Presence::Present),
+                None => Err(error),
+            },
+        }
+    }
+
+    /// Removes exactly what was written: somebody else had delivered already, and this one is a stray.
+    pub async fn undo(&self, key: &ApiKey, written: &Written) -> Result<(), kube::Error> {
+        let preconditions =
+            Preconditions { resource_version: Some(written.version.clone()), uid: Some(written.delivery.uid.clone()) };
+        let params = DeleteParams::default().preconditions(preconditions);
+        match self.api(key).delete(&written.delivery.name, &params).await {
+            // Gone or changed since: not ours to remove any more.
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn api(&self, key: &ApiKey) -> Api<Secret> {
+        Api::namespaced(self.0.clone(), key.metadata.namespace.as_deref().unwrap_or_default())
+    }
+}
+
+fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Secret {
+    let owner = OwnerReference {
+        api_version: ApiKey::api_version(&()).into_owned(),
+        kind: ApiKey::kind(&()).into_owned(),
+        name: key.name_any(),
+        uid: key.uid().unwrap_or_default(),
+        controller: Some(true),
+        // True would need rights on the key's finalizers on some platforms.
+        block_owner_deletion: Some(false),
+    };
+    let data = key.spec.secret_data().into_iter().map(|(name, item)| (name, ByteString(value(item))));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(key.secret_name().to_owned()),
+            namespace: key.namespace(),
+            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
+            annotations: Some(BTreeMap::from([(names::SERIAL_ANNOTATION.to_owned(), serial.to_string())])),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        type_: Some(names::API_KEY_SECRET_TYPE.to_owned()),
+        data: Some(data.collect()),
+        ..Secret::default()
+    }
+}
+
+fn wipe(secret: &mut Secret) {
+    for bytes in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
+        bytes.0.zeroize();
+    }
+}
+
+/// Reads a refusal. Its words are the API server's, tested against the real one.
+fn refusal(error: &kube::Error) -> Option<Refusal> {
+    let kube::Error::Api(status) = error else { return None };
+    let Status { code, message, .. } = &**status;
+    match code {
+        404 if is_namespace(status) => None,
+        404 => Some(Refusal::NotThere),
+        409 => Some(Refusal::Exists),
+        _ if message.contains(names::OPERATOR_SECRETS_POLICY) => Some(Refusal::NotOurs),
+        422 if message.contains("when `immutable` is set") => Some(Refusal::Immutable),
+        // The type cannot change, so a Secret of another type answers this.
+        422 if message.contains("type: Invalid value") => Some(Refusal::NotOurs),
+        _ => None,
+    }
+}
+
+/// The namespace itself is gone.
+fn is_namespace(status: &Status) -> bool {
+    status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn answered(code: u16, message: &str) -> kube::Error {
+        kube::Error::Api(Status::failure(message, "").with_code(code).boxed())
+    }
+
+    #[test]
+    fn refusals_tell_what_is_there() {
+        for (code, message, expected) in [
+            (404, "secrets \"a\" not found", Some(Refusal::NotThere)),
+            (409, "secrets \"a\" already exists", Some(Refusal::Exists)),
+            (422, "Secret \"a\" is invalid: type: Invalid value: \"x\": field is immutable", Some(Refusal::NotOurs)),
+            (
+                422,
+                "secrets \"a\" is forbidden: ValidatingAdmissionPolicy 'keywright-operator-secrets' with binding …",
+                Some(Refusal::NotOurs),
+            ),
+            (422, "data: Forbidden: field is immutable when `immutable` is set", Some(Refusal::Immutable)),
+            (403, "secrets is forbidden: exceeded quota", None),
+            (500, "etcd is slow", None),
+        ] {
+            assert_eq!(refusal(&answered(code, message)), expected, "{message}");
+        }
+    }
+}

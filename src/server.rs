@@ -1,0 +1,163 @@
+//! What operator and verifier share at the edge: listening, stopping, the admin port, the API server's client.
+
+use std::future::IntoFuture;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use kube::{Client, Config};
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long requests that are under way may take after a signal to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// The longest pause between two attempts to reach the API server.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Why a server did not start or did not go on.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// Somebody else listens there.
+    #[error(
+        "{0} is already in use: stop what listens there, or choose another address with --listen or --admin-listen"
+    )]
+    InUse(SocketAddr),
+    /// Any other failure to listen.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The server stopped by itself.
+    #[error("serving failed: {0}")]
+    Serve(io::Error),
+    /// Signals cannot be handled.
+    #[error("cannot handle signals: {0}")]
+    Signal(io::Error),
+    /// No configuration of the API server's client.
+    #[error("no configuration for the Kubernetes API: set KUBECONFIG, or run in a pod with a ServiceAccount ({0})")]
+    NoCluster(Box<kube::config::InferConfigError>),
+    /// The configuration does not make a client.
+    #[error("the configuration for the Kubernetes API cannot be used: {0}")]
+    Client(Box<kube::Error>),
+}
+
+/// Listens, or says who is in the way.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => ServeError::InUse(address),
+        _ => ServeError::Listen(address, error),
+    })
+}
+
+/// Serves until told to stop, then lets the requests under way finish.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> Result<(), ServeError> {
+    let stopping = shutdown.clone();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.wait().await });
+    let late = async {
+        shutdown.wait().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => served.map_err(ServeError::Serve),
+        () = late => Ok(()),
+    }
+}
+
+/// Tells when SIGTERM or SIGINT has come.
+#[derive(Clone)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// Begins to listen for the signals.
+    pub fn on_signal() -> Result<Self, ServeError> {
+        let mut term = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
+        let mut int = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
+        let (sender, receiver) = watch::channel(false);
+        tokio::spawn(async move {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            tracing::info!("stopping");
+            sender.send_replace(true);
+            // Held until the end: a receiver whose sender is gone would take that for the signal.
+            sender.closed().await;
+        });
+        Ok(Self(receiver))
+    }
+
+    /// Returns when it is time to stop.
+    pub async fn wait(&self) {
+        // An error means that the sender is gone, which is the end as well.
+        let _ = self.0.clone().wait_for(|stop| *stop).await;
+    }
+}
+
+/// A client from KUBECONFIG or the pod's ServiceAccount. It does not reach for the network yet.
+pub async fn connect() -> Result<Client, ServeError> {
+    let mut config = Config::infer().await.map_err(|e| ServeError::NoCluster(Box::new(e)))?;
+    // Longer than any watch, so that a connection that died silently is noticed at last.
+    config.read_timeout = Some(Duration::from_secs(330));
+    config.reset_reader_on_write = true;
+    Client::try_from(config).map_err(|e| ServeError::Client(Box::new(e)))
+}
+
+/// Waits until the API server answers, and says so while it does not.
+pub async fn wait_for_api_server(client: &Client) {
+    let mut pause = Duration::from_millis(250);
+    while let Err(error) = client.apiserver_version().await {
+        tracing::warn!(
+            %error,
+            "the Kubernetes API server does not answer; trying again in {pause:?}. Check that it runs and that KUBECONFIG names it"
+        );
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// `/livez`, `/readyz` and `/metrics`.
+#[derive(Clone)]
+pub struct Admin(Arc<AdminState>);
+
+struct AdminState {
+    registry: Registry,
+    ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl Admin {
+    /// `ready` says why not, when not.
+    pub fn new(registry: Registry, ready: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(AdminState { registry, ready: Box::new(ready) }))
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
+        let (probed, scraped) = (self.clone(), self.clone());
+        Router::new()
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(move || std::future::ready(probed.readyz())))
+            .route("/metrics", get(move || std::future::ready(scraped.metrics())))
+    }
+
+    fn readyz(&self) -> Response {
+        match (self.0.ready)() {
+            Ok(()) => "ok\n".into_response(),
+            Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
+        }
+    }
+
+    fn metrics(&self) -> Response {
+        let mut text = String::new();
+        match prometheus_client::encoding::text::encode(&mut text, &self.0.registry) {
+            Ok(()) => {
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                ([(header::CONTENT_TYPE, kind)], Body::from(text)).into_response()
+            }
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        }
+    }
+}

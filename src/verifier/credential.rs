@@ -1,0 +1,124 @@
+//! Finds the one key in a request's headers.
+
+use axum::http::{HeaderMap, HeaderName, header};
+
+use super::code::Code;
+use crate::key::{Parsed, Presented, parse};
+
+/// The longest credential that is looked at, in bytes. A key has at most 79.
+pub const MAX_CREDENTIAL_LEN: usize = 8192;
+
+/// Where keys are looked for, besides `Authorization: Bearer`.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// A header that holds the bare key; by default `X-API-Key`.
+    pub header: HeaderName,
+    /// An `Authorization` scheme; by default `ApiKey`.
+    pub scheme: String,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { header: HeaderName::from_static("x-api-key"), scheme: "ApiKey".to_owned() }
+    }
+}
+
+impl Places {
+    /// The one key of the request.
+    ///
+    /// A Bearer token that is not shaped like ours (a JWT, say) is not ours and is passed over; in the other places
+    /// whatever stands there is meant for us. More than one credential of ours, even the same twice, is `malformed`:
+    /// which of them counts must not depend on who reads the request.
+    pub fn find<'h>(&self, headers: &'h HeaderMap) -> Result<Presented<'h>, Code> {
+        let mut found = Err(Code::Missing);
+        let mut take = |text: &'h [u8], may_be_foreign: bool| {
+            let parsed = if text.len() > MAX_CREDENTIAL_LEN { Parsed::Foreign } else { parse(text) };
+            let this = match parsed {
+                Parsed::Native(presented) => Ok(presented),
+                Parsed::Foreign if may_be_foreign => return,
+                Parsed::Foreign | Parsed::Malformed => Err(Code::Malformed),
+            };
+            found = if matches!(found, Err(Code::Missing)) { this } else { Err(Code::Malformed) };
+        };
+        for value in headers.get_all(header::AUTHORIZATION) {
+            let bytes = value.as_bytes();
+            let scheme_len = bytes.iter().position(|&b| b == b' ').unwrap_or(bytes.len());
+            let (scheme, token) = (&bytes[..scheme_len], bytes[scheme_len..].trim_ascii());
+            if scheme.eq_ignore_ascii_case(b"bearer") {
+                take(token, true);
+            } else if scheme.eq_ignore_ascii_case(self.scheme.as_bytes()) {
+                take(token, false);
+            }
+        }
+        for value in headers.get_all(&self.header) {
+            take(value.as_bytes().trim_ascii(), false);
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    const KEY: &str = "kw_7hx3k9m2pq4d_1fJjkkpe9PiTw9KSulA8Ghct30vZz4HpdQ5c5b9cPF10etTSy";
+    const JWT: &str = "Bearer eyJhbGciOiJIUzI1NiJ9.e30.ZRrHA1JJJW8opsbCGfG_HACGpVUMN_a9IV7pAx_Zmeo";
+
+    fn find(headers: &[(&'static str, &[u8])]) -> Result<String, Code> {
+        let map: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()))
+            .collect();
+        Places::default().find(&map).map(|presented| presented.id().to_string())
+    }
+
+    #[test]
+    fn a_key_is_found_in_each_of_its_places() {
+        let id = Ok("7hx3k9m2pq4d".to_owned());
+        for (name, value) in [
+            ("authorization", format!("Bearer {KEY}")),
+            ("authorization", format!("bearer {KEY}")),
+            ("authorization", format!("ApiKey {KEY}")),
+            ("authorization", format!("APIKEY  {KEY} ")),
+            ("x-api-key", KEY.to_owned()),
+        ] {
+            assert_eq!(find(&[(name, value.as_bytes())]), id, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_jwt_beside_our_key_is_not_ours() {
+        let headers: &[(&str, &[u8])] = &[("authorization", JWT.as_bytes()), ("x-api-key", KEY.as_bytes())];
+        assert!(find(headers).is_ok());
+        assert_eq!(find(&headers[..1]), Err(Code::Missing));
+        assert_eq!(find(&[("authorization", b"Basic dXNlcjpwYXNz")]), Err(Code::Missing));
+        assert_eq!(find(&[]), Err(Code::Missing));
+    }
+
+    #[test]
+    fn more_than_one_credential_of_ours_is_refused_even_the_same_twice() {
+        let bearer = format!("Bearer {KEY}");
+        for headers in [
+            [("x-api-key", KEY.as_bytes()), ("x-api-key", KEY.as_bytes())],
+            [("authorization", bearer.as_bytes()), ("x-api-key", KEY.as_bytes())],
+            [("authorization", bearer.as_bytes()), ("authorization", bearer.as_bytes())],
+            [("x-api-key", b"nonsense"), ("x-api-key", KEY.as_bytes())],
+        ] {
+            assert_eq!(find(&headers), Err(Code::Malformed));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_is_malformed() {
+        let long = vec![b'a'; MAX_CREDENTIAL_LEN + 1];
+        let cut = &KEY.as_bytes()[..40];
+        for value in [&b""[..], b" ", b"nonsense", b"\xff\xfe", &long, cut] {
+            assert_eq!(find(&[("x-api-key", value)]), Err(Code::Malformed), "{value:?}");
+        }
+        assert_eq!(find(&[("authorization", b"ApiKey")]), Err(Code::Malformed));
+        assert_eq!(find(&[("authorization", &[b"Bearer ", cut].concat())]), Err(Code::Malformed));
+        assert_eq!(find(&[("authorization", format!("Bearer {KEY}, Bearer {KEY}").as_bytes())]), Err(Code::Malformed));
+    }
+}

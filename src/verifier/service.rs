@@ -1,0 +1,156 @@
+//! One question about one key, from text to verdict: what every transport calls.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::code::Code;
+use super::decide::{Verdict, decide};
+use super::index::{Index, Uid};
+use super::metrics::{Metrics, Transport};
+use super::question::Question;
+use crate::key::{self, KeyId, Parsed, Presented};
+
+/// How long a check may wait for its turn in the argon2id pool before it is refused.
+const POOL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Decides, with everything that deciding needs.
+pub struct Service {
+    /// What is known.
+    pub index: Index,
+    /// What is counted.
+    pub metrics: Metrics,
+    ready: AtomicBool,
+    /// Unix milliseconds; it never runs back, so that an expired key stays expired.
+    latest: AtomicI64,
+    /// Turns in the argon2id pool: a flood of slow checks must not take the processor from the fast ones.
+    slow: Semaphore,
+}
+
+/// A check that needs the argon2id record.
+struct SlowCheck {
+    id: KeyId,
+    serial: u64,
+    uid: Uid,
+    record: Arc<str>,
+}
+
+/// A fast verdict, rendered, or what a slow one needs.
+enum Step<R> {
+    Done(R),
+    Prove(SlowCheck),
+}
+
+impl Service {
+    /// Not ready yet; `slow_checks` argon2id checks may run at once, each with 19 MiB of memory.
+    pub fn new(metrics: Metrics, slow_checks: usize) -> Self {
+        Self {
+            index: Index::default(),
+            metrics,
+            ready: AtomicBool::new(false),
+            latest: AtomicI64::new(0),
+            slow: Semaphore::new(slow_checks),
+        }
+    }
+
+    /// All lists are complete: from now on the index is asked.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// May the index be asked?
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// The verdict on a presented key, handed to `render` while the index is held still.
+    pub async fn check<R>(
+        &self,
+        presented: Presented<'_>,
+        question: &Question,
+        transport: Transport,
+        render: impl Fn(&Verdict<'_>) -> R,
+    ) -> R {
+        let render = |verdict: &Verdict<'_>| {
+            self.metrics.count(verdict.code, transport);
+            render(verdict)
+        };
+        if !self.is_ready() {
+            return render(&Verdict::default());
+        }
+        match self.step(&presented, question, &render) {
+            Step::Done(answer) => answer,
+            Step::Prove(check) => match self.prove(&presented, check).await {
+                Ok(()) => match self.step(&presented, question, &render) {
+                    Step::Done(answer) => answer,
+                    // The pepper changed in between; the caller may ask again.
+                    Step::Prove(_) => render(&Verdict::default()),
+                },
+                Err(code) => render(&Verdict { code, ..Verdict::default() }),
+            },
+        }
+    }
+
+    /// A refusal that needs no index, such as of a request without a key.
+    pub fn refuse<R>(&self, code: Code, transport: Transport, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
+        let code = if self.is_ready() { code } else { Code::NotReady };
+        self.metrics.count(code, transport);
+        render(&Verdict { code, ..Verdict::default() })
+    }
+
+    fn step<R>(&self, presented: &Presented<'_>, question: &Question, render: impl Fn(&Verdict<'_>) -> R) -> Step<R> {
+        let view = self.index.view();
+        let verdict = decide(&view, presented, question, self.now());
+        match verdict.unproven {
+            None => Step::Done(render(&verdict)),
+            Some(live) => Step::Prove(SlowCheck {
+                id: live.id,
+                serial: live.serial,
+                uid: live.key.uid.clone(),
+                record: live.record.clone(),
+            }),
+        }
+    }
+
+    /// Checks the argon2id record, in the bounded pool, and remembers the tag that the current pepper gives.
+    async fn prove(&self, presented: &Presented<'_>, check: SlowCheck) -> Result<(), Code> {
+        let Ok(Ok(_turn)) = tokio::time::timeout(POOL_PATIENCE, self.slow.acquire()).await else {
+            self.metrics.slow_refused.inc();
+            return Err(Code::NotReady);
+        };
+        self.metrics.slow_checks.inc();
+        let text = Zeroizing::new(presented.text().to_vec());
+        let record = check.record;
+        let outcome = tokio::task::spawn_blocking(move || match key::parse(&text) {
+            Parsed::Native(presented) => key::verify(&presented, &record),
+            Parsed::Malformed | Parsed::Foreign => Ok(false),
+        });
+        match outcome.await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Err(Code::Unknown),
+            Ok(Err(error)) => {
+                tracing::error!(key_id = %check.id, %error, "an entry's argon2id record cannot be checked; its key is refused");
+                return Err(Code::NotReady);
+            }
+            Err(_) => return Err(Code::NotReady),
+        }
+        let tag = self.index.view().pepper.as_deref().and_then(|pepper| pepper.tag_presented(presented));
+        self.index.remember(check.id, check.serial, &check.uid, tag.ok_or(Code::NotReady)?);
+        Ok(())
+    }
+
+    /// The wall clock, except that it never runs back.
+    fn now(&self) -> Timestamp {
+        let wall = Timestamp::now();
+        let latest = self.latest.load(Ordering::Relaxed);
+        if wall.as_millisecond() > latest {
+            self.latest.fetch_max(wall.as_millisecond(), Ordering::Relaxed);
+            return wall;
+        }
+        Timestamp::from_millisecond(latest).unwrap_or(wall)
+    }
+}

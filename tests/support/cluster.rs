@@ -1,0 +1,111 @@
+//! A control plane with the chart installed; one for each test binary, shared by its tests.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, process};
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::OnceCell;
+
+use super::Result;
+use super::control_plane::{ControlPlane, client};
+
+/// The life of a token, in seconds; who runs longer asks for another in time.
+pub const TOKEN_LIFE: i64 = 3600;
+
+/// A control plane with the chart installed.
+pub struct Cluster {
+    pub plane: ControlPlane,
+}
+
+impl Cluster {
+    /// Starts a control plane and installs the chart.
+    pub async fn start(dir: &Path) -> Result<Self> {
+        let cluster = Self { plane: ControlPlane::start(dir).await? };
+        cluster.install_chart()?;
+        Ok(cluster)
+    }
+
+    /// The one of this test binary. Its folder is in the system's temporary one; what killed runs left there goes first.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+        SHARED
+            .get_or_init(async || {
+                sweep();
+                let dir = std::env::temp_dir().join(format!("keywright-test-{}", process::id()));
+                Self::start(&dir).await.expect("the control plane starts")
+            })
+            .await
+    }
+
+    /// `helm upgrade --install`, as users do.
+    pub fn install_chart(&self) -> Result<()> {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/keywright");
+        let chart = chart.display().to_string();
+        let args = [
+            "upgrade",
+            "--install",
+            "keywright",
+            &chart,
+            "--namespace",
+            "keywright-system",
+            "--create-namespace",
+            "--wait",
+        ];
+        self.plane.helm(&args).map(drop)
+    }
+
+    /// A fresh token of one of the chart's ServiceAccounts, and the kubeconfig that reads it from a file.
+    pub async fn kubeconfig_of(&self, service_account: &str) -> Result<PathBuf> {
+        let kubeconfig = self.plane.dir.join(format!("{service_account}.kubeconfig"));
+        let token_file = self.refresh_token(service_account).await?;
+        self.plane.write_kubeconfig(&kubeconfig, &format!("tokenFile: \"{}\"", token_file.display()))?;
+        Ok(kubeconfig)
+    }
+
+    /// Asks for a token and puts it in the place of the one before.
+    pub async fn refresh_token(&self, service_account: &str) -> Result<PathBuf> {
+        let accounts = Api::<ServiceAccount>::namespaced(self.plane.client().await?, "keywright-system");
+        let request = TokenRequest {
+            spec: TokenRequestSpec { expiration_seconds: Some(TOKEN_LIFE), ..TokenRequestSpec::default() },
+            ..TokenRequest::default()
+        };
+        let answer = accounts.create_token_request(service_account, &PostParams::default(), &request).await?;
+        let token = answer.status.ok_or("no token")?.token;
+        let file = self.plane.dir.join(format!("{service_account}.token"));
+        let fresh = file.with_extension("fresh");
+        fs::write(&fresh, token)?;
+        fs::rename(&fresh, &file)?;
+        Ok(file)
+    }
+
+    /// A client with the rights of one of the chart's ServiceAccounts.
+    pub async fn client_as(&self, service_account: &str) -> Result<Client> {
+        client(&self.kubeconfig_of(service_account).await?).await
+    }
+
+    /// A namespace of the test's own.
+    pub async fn namespace(&self) -> String {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let namespaces = Api::<Namespace>::all(self.plane.client().await.expect("a client"));
+        let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).expect("a namespace");
+        namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace");
+        name
+    }
+}
+
+/// Removes the folders of test binaries that run no more.
+fn sweep() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("keywright-test-"));
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

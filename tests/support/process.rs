@@ -1,0 +1,99 @@
+//! Child processes that never outlive us, whatever becomes of us.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock};
+use std::thread;
+
+use super::Result;
+
+/// A running process; dropped, it is killed.
+pub struct Process {
+    child: Mutex<Child>,
+    pub name: String,
+}
+
+type Job = (Command, Sender<std::io::Result<Child>>);
+
+/// The kernel kills a child when the thread that made it ends, so they are all made by one thread that never does.
+fn spawner() -> &'static Mutex<Sender<Job>> {
+    static SPAWNER: OnceLock<Mutex<Sender<Job>>> = OnceLock::new();
+    SPAWNER.get_or_init(|| {
+        let (jobs, queue) = channel::<Job>();
+        thread::spawn(move || {
+            for (mut command, answer) in queue {
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(jobs)
+    })
+}
+
+impl Process {
+    /// Starts a program with its output in `log`. It gets SIGKILL when this process ends, even by SIGKILL.
+    pub fn start(name: &str, program: &Path, args: &[String], env: &[(&str, String)], log: &Path) -> Result<Self> {
+        let log = File::options().create(true).append(true).open(log)?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let (answer, child) = channel();
+        spawner().lock().unwrap().send((command, answer))?;
+        let child = child.recv()?.map_err(|e| format!("{name}: {e} (setpriv is part of util-linux)"))?;
+        Ok(Self { child: Mutex::new(child), name: name.to_owned() })
+    }
+
+    /// Has it ended by itself? Then why.
+    pub fn ended(&self) -> Option<String> {
+        let status = self.child.lock().unwrap().try_wait().ok().flatten()?;
+        Some(format!("{} ended with {status}", self.name))
+    }
+
+    /// SIGKILL, at once.
+    pub fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn terminate(&self) -> Result<Option<i32>> {
+        let mut child = self.child.lock().unwrap();
+        Command::new("kill").arg(child.id().to_string()).status()?;
+        Ok(child.wait()?.code())
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Ports of the loopback that nobody listens on.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let listeners: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
+    let mut ports = [0; N];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
+}
+
+/// Runs a command to its end; its output, or an error that holds it.
+pub fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().map_err(|e| format!("{command:?}: {e}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    Err(format!("{:?}: {}{text}", command.get_program(), String::from_utf8_lossy(&output.stderr)).into())
+}

@@ -12,13 +12,14 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
 use support::keywright::Running;
+use support::space::Space;
 use support::{Result, eventually};
 use tokio::sync::OnceCell;
 
 /// One operator and one verifier for all tests of this binary.
 struct Keywright {
     cluster: &'static Cluster,
-    operator: Running,
+    _operator: Running,
     verifier: Running,
 }
 
@@ -28,104 +29,20 @@ async fn keywright() -> &'static Keywright {
         .get_or_init(async || {
             let cluster = Cluster::shared().await;
             cluster.plane.with_controller_manager().unwrap();
-            let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+            let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
             let verifier =
                 Running::verifier(cluster, &["--method-header=X-Original-Method"]).await.unwrap().ready().await;
-            Keywright { cluster, operator, verifier }
+            Keywright { cluster, _operator, verifier }
         })
         .await
 }
 
-/// A test's own namespace, as a cluster administrator sees it.
-struct Space {
-    name: String,
-    client: Client,
-    keywright: &'static Keywright,
+async fn space() -> Space {
+    Space::new(keywright().await.cluster).await
 }
 
-impl Space {
-    async fn new() -> Self {
-        let keywright = keywright().await;
-        let name = keywright.cluster.namespace().await;
-        Self { name, client: keywright.cluster.plane.client().await.unwrap(), keywright }
-    }
-
-    fn keys(&self) -> Api<ApiKey> {
-        Api::namespaced(self.client.clone(), &self.name)
-    }
-
-    fn accounts(&self) -> Api<Account> {
-        Api::namespaced(self.client.clone(), &self.name)
-    }
-
-    fn secrets(&self) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), &self.name)
-    }
-
-    fn verifier(&self) -> &Running {
-        &self.keywright.verifier
-    }
-
-    async fn account(&self, name: &str, spec: Value) {
-        let account = serde_json::from_value(
-            json!({"apiVersion": "keywright.dev/v1alpha1", "kind": "Account", "metadata": {"name": name}, "spec": spec}),
-        );
-        self.accounts().create(&PostParams::default(), &account.unwrap()).await.unwrap();
-    }
-
-    async fn key(&self, name: &str, spec: Value) -> ApiKey {
-        let key = serde_json::from_value(
-            json!({"apiVersion": "keywright.dev/v1alpha1", "kind": "ApiKey", "metadata": {"name": name}, "spec": spec}),
-        );
-        self.keys().create(&PostParams::default(), &key.unwrap()).await.unwrap()
-    }
-
-    async fn patch_key(&self, name: &str, patch: Value) {
-        self.keys().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    }
-
-    async fn patch_account(&self, name: &str, patch: Value) {
-        self.accounts().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    }
-
-    /// Waits until the condition `Ready` has this reason, and returns the key.
-    async fn until_ready_is(&self, name: &str, reason: &str) -> ApiKey {
-        self.until(name, "Ready", reason).await
-    }
-
-    async fn until(&self, name: &str, condition: &str, reason: &str) -> ApiKey {
-        eventually(&format!("{name}: {condition} with reason {reason}"), async || {
-            let key = self.keys().get(name).await.map_err(|e| e.to_string())?;
-            let is = key.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == condition));
-            if is.is_some_and(|c| c.reason == reason) { Ok(key) } else { Err(format!("{is:?}")) }
-        })
-        .await
-    }
-
-    async fn until_state_is(&self, name: &str, state: &str) {
-        eventually(&format!("{name} is {state}"), async || {
-            let key = self.keys().get(name).await.map_err(|e| e.to_string())?;
-            let is = key.status.and_then(|s| s.state).map(|s| format!("{s:?}"));
-            if is.as_deref() == Some(state) { Ok(()) } else { Err(format!("{is:?}")) }
-        })
-        .await;
-    }
-
-    /// The plaintext in a Secret.
-    async fn value(&self, secret: &str, item: &str) -> String {
-        let secret = self.secrets().get(secret).await.unwrap();
-        String::from_utf8(secret.data.unwrap()[item].0.clone()).unwrap()
-    }
-
-    /// An account and a key of it, ready; the key's value.
-    async fn ready_key(&self, name: &str) -> String {
-        if self.accounts().get_opt("acme").await.unwrap().is_none() {
-            self.account("acme", json!({"accessLevel": "Full"})).await;
-        }
-        self.key(name, json!({"account": "acme", "accessLevel": "Full"})).await;
-        self.until_ready_is(name, "Issued").await;
-        self.value(name, "api-key").await
-    }
+async fn verifier() -> &'static Running {
+    &keywright().await.verifier
 }
 
 fn ready_message(key: &ApiKey) -> String {
@@ -135,7 +52,7 @@ fn ready_message(key: &ApiKey) -> String {
 
 #[tokio::test]
 async fn a_key_is_minted_delivered_accepted_disabled_and_accepted_again() {
-    let space = Space::new().await;
+    let space = space().await;
     let value = space.ready_key("storefront").await;
 
     let secret = space.secrets().get("storefront").await.unwrap();
@@ -149,8 +66,8 @@ async fn a_key_is_minted_delivered_accepted_disabled_and_accepted_again() {
     assert_eq!(space.value("storefront", "key-id").await, value[3..15]);
 
     let bearer = format!("Bearer {value}");
-    space.verifier().eventually_says("ok", "scope=orders:write", &value).await;
-    let answer = space.verifier().auth("scope=orders:write", &[("Authorization", &bearer)]).await;
+    verifier().await.eventually_says("ok", "scope=orders:write", &value).await;
+    let answer = verifier().await.auth("scope=orders:write", &[("Authorization", &bearer)]).await;
     let header = |name: &str| answer.header(name).unwrap_or_default().to_owned();
     assert_eq!(answer.status, 200);
     assert_eq!(header("x-keywright-account"), format!("{}/acme", space.name));
@@ -160,17 +77,17 @@ async fn a_key_is_minted_delivered_accepted_disabled_and_accepted_again() {
     assert_eq!(header("cache-control"), "no-store");
 
     space.patch_key("storefront", json!({"spec": {"disabled": true}})).await;
-    space.verifier().eventually_says("disabled", "scope=any", &value).await;
+    verifier().await.eventually_says("disabled", "scope=any", &value).await;
     space.until_state_is("storefront", "Disabled").await;
     space.patch_key("storefront", json!({"spec": {"disabled": false}})).await;
-    space.verifier().eventually_says("ok", "scope=any", &value).await;
+    verifier().await.eventually_says("ok", "scope=any", &value).await;
     space.until_state_is("storefront", "Active").await;
     assert_eq!(space.value("storefront", "api-key").await, value, "the value is the same as before");
 }
 
 #[tokio::test]
 async fn status_shows_what_the_user_needs() {
-    let space = Space::new().await;
+    let space = space().await;
     space.account("acme", json!({"accessLevel": "ReadOnly"})).await;
     let spec = json!({"account": "acme", "accessLevel": "Custom", "displayName": "Export", "scopes": ["orders:read"]});
     space.key("export", spec).await;
@@ -184,7 +101,7 @@ async fn status_shows_what_the_user_needs() {
     assert_eq!(status["access"], json!({"level": "Custom", "scopes": ["orders:read"]}));
     assert_eq!(status["credentials"][0]["serial"], 1);
     assert_eq!(status["observedGeneration"], 1);
-    let plane = &space.keywright.cluster.plane;
+    let plane = &keywright().await.cluster.plane;
     let id = format!("--field-selector=status.keyId={}", &value[3..15]);
     for selector in [id.as_str(), "--field-selector=spec.displayName=Export", "--field-selector=status.state=Active"] {
         let found = plane.kubectl(&["get", "ak", "-n", &space.name, "-o", "name", selector]).unwrap();
@@ -194,12 +111,12 @@ async fn status_shows_what_the_user_needs() {
 
 #[tokio::test]
 async fn a_custom_key_is_refused_outside_its_scopes_and_under_a_narrower_account() {
-    let space = Space::new().await;
+    let space = space().await;
     space.account("acme", json!({"accessLevel": "Full"})).await;
     space.key("export", json!({"account": "acme", "accessLevel": "Custom", "scopes": ["orders:*"]})).await;
     space.until_ready_is("export", "Issued").await;
     let value = space.value("export", "api-key").await;
-    let verifier = space.verifier();
+    let verifier = verifier().await;
     verifier.eventually_says("ok", "scope=orders:write", &value).await;
     let bearer = format!("Bearer {value}");
     let answer = verifier.auth("scope=invoices:read", &[("Authorization", &bearer)]).await;
@@ -221,25 +138,25 @@ async fn a_custom_key_is_refused_outside_its_scopes_and_under_a_narrower_account
 
 #[tokio::test]
 async fn a_deleted_key_is_refused_and_its_namesake_has_another_value() {
-    let space = Space::new().await;
+    let space = space().await;
     let old = space.ready_key("storefront").await;
-    space.verifier().eventually_says("ok", "scope=any", &old).await;
+    verifier().await.eventually_says("ok", "scope=any", &old).await;
     space.keys().delete("storefront", &DeleteParams::default()).await.unwrap();
-    space.verifier().eventually_says("unknown", "scope=any", &old).await;
+    verifier().await.eventually_says("unknown", "scope=any", &old).await;
 
     space.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await;
     space.until_ready_is("storefront", "Issued").await;
     let new = space.value("storefront", "api-key").await;
     assert_ne!(new, old);
-    space.verifier().eventually_says("ok", "scope=any", &new).await;
-    assert_eq!(space.verifier().code("scope=any", &old).await, "unknown");
+    verifier().await.eventually_says("ok", "scope=any", &new).await;
+    assert_eq!(verifier().await.code("scope=any", &old).await, "unknown");
 }
 
 #[tokio::test]
 async fn an_account_that_is_disabled_or_gone_takes_its_keys_with_it_and_gives_them_back() {
-    let space = Space::new().await;
+    let space = space().await;
     let value = space.ready_key("storefront").await;
-    let verifier = space.verifier();
+    let verifier = verifier().await;
     verifier.eventually_says("ok", "scope=any", &value).await;
     space.patch_account("acme", json!({"spec": {"disabled": true}})).await;
     verifier.eventually_says("account_disabled", "scope=any", &value).await;
@@ -256,18 +173,18 @@ async fn an_account_that_is_disabled_or_gone_takes_its_keys_with_it_and_gives_th
 
 #[tokio::test]
 async fn an_expired_key_is_refused_and_revives_when_the_date_moves() {
-    let space = Space::new().await;
+    let space = space().await;
     let value = space.ready_key("trial").await;
     space.patch_key("trial", json!({"spec": {"expiresAt": "2020-01-01T00:00:00Z"}})).await;
-    space.verifier().eventually_says("expired", "scope=any", &value).await;
+    verifier().await.eventually_says("expired", "scope=any", &value).await;
     space.until_state_is("trial", "Expired").await;
     space.patch_key("trial", json!({"spec": {"expiresAt": "2099-01-01T00:00:00Z"}})).await;
-    space.verifier().eventually_says("ok", "scope=any", &value).await;
+    verifier().await.eventually_says("ok", "scope=any", &value).await;
 }
 
 #[tokio::test]
 async fn a_key_waits_for_its_account_and_says_so() {
-    let space = Space::new().await;
+    let space = space().await;
     space.key("early", json!({"account": "late", "accessLevel": "Full"})).await;
     let key = space.until_ready_is("early", "AccountNotFound").await;
     assert!(ready_message(&key).contains("create it there"));
@@ -278,7 +195,7 @@ async fn a_key_waits_for_its_account_and_says_so() {
 
 #[tokio::test]
 async fn a_foreign_secret_in_the_way_is_not_touched_and_the_key_waits_until_it_is_gone() {
-    let space = Space::new().await;
+    let space = space().await;
     space.account("acme", json!({"accessLevel": "Full"})).await;
     let foreign: Secret =
         serde_json::from_value(json!({"metadata": {"name": "taken"}, "stringData": {"password": "hunter2"}})).unwrap();
@@ -291,12 +208,12 @@ async fn a_foreign_secret_in_the_way_is_not_touched_and_the_key_waits_until_it_i
     space.secrets().delete("taken", &DeleteParams::default()).await.unwrap();
     space.until_ready_is("taken", "Issued").await;
     let value = space.value("taken", "api-key").await;
-    space.verifier().eventually_says("ok", "scope=any", &value).await;
+    verifier().await.eventually_says("ok", "scope=any", &value).await;
 }
 
 #[tokio::test]
 async fn two_keys_that_want_one_secret_do_not_fight() {
-    let space = Space::new().await;
+    let space = space().await;
     space.account("acme", json!({"accessLevel": "Full"})).await;
     let spec = json!({"account": "acme", "accessLevel": "Full", "secret": {"name": "shared"}});
     space.key("first", spec.clone()).await;
@@ -309,19 +226,19 @@ async fn two_keys_that_want_one_secret_do_not_fight() {
 
 #[tokio::test]
 async fn a_removed_secret_is_said_and_mints_nothing() {
-    let space = Space::new().await;
+    let space = space().await;
     let value = space.ready_key("storefront").await;
     space.secrets().delete("storefront", &DeleteParams::default()).await.unwrap();
     // Any change makes the operator look again.
     space.patch_key("storefront", json!({"spec": {"displayName": "Storefront"}})).await;
     space.until("storefront", "SecretAvailable", "Removed").await;
     assert!(space.secrets().get_opt("storefront").await.unwrap().is_none());
-    assert_eq!(space.verifier().code("scope=any", &value).await, "ok", "the key goes on working");
+    assert_eq!(verifier().await.code("scope=any", &value).await, "ok", "the key goes on working");
 }
 
 #[tokio::test]
 async fn the_secret_has_the_shape_that_was_asked_for() {
-    let space = Space::new().await;
+    let space = space().await;
     space.account("acme", json!({"accessLevel": "Full"})).await;
     let secret = json!({"name": "auditor-credentials", "data": {"token": "value", "id": "keyId"}});
     space.key("auditor", json!({"account": "acme", "accessLevel": "ReadOnly", "secret": secret})).await;
@@ -329,18 +246,17 @@ async fn the_secret_has_the_shape_that_was_asked_for() {
     let data: BTreeMap<_, _> = space.secrets().get("auditor-credentials").await.unwrap().data.unwrap();
     assert_eq!(data.keys().collect::<Vec<_>>(), ["id", "token"]);
     let value = space.value("auditor-credentials", "token").await;
-    space.verifier().eventually_says("ok", "scope=orders:read", &value).await;
-    assert_eq!(space.verifier().code("scope=orders:write", &value).await, "insufficient_scope");
+    verifier().await.eventually_says("ok", "scope=orders:read", &value).await;
+    assert_eq!(verifier().await.code("scope=orders:write", &value).await, "insufficient_scope");
 }
 
 #[tokio::test]
 async fn wiping_every_status_changes_nothing_but_a_rewrite_of_the_same_statuses() {
-    let space = Space::new().await;
+    let space = space().await;
     let value = space.ready_key("storefront").await;
     let before = space.until("storefront", "SecretAvailable", "Delivered").await;
     let secret = space.secrets().get("storefront").await.unwrap();
-    let entries = Api::<Secret>::namespaced(space.client.clone(), "keywright-entries");
-    let entry = entries.get(&before.uid().unwrap()).await.unwrap();
+    let entry = space.entry(&before).await;
 
     let wipe = json!({"metadata": {"resourceVersion": before.resource_version()}, "status": null});
     space.keys().patch_status("storefront", &PatchParams::default(), &Patch::Merge(wipe)).await.unwrap();
@@ -355,24 +271,24 @@ async fn wiping_every_status_changes_nothing_but_a_rewrite_of_the_same_statuses(
     assert_eq!(without_times(&after), without_times(&before));
     assert_eq!(entries.get(&before.uid().unwrap()).await.unwrap().resource_version(), entry.resource_version());
     assert_eq!(space.secrets().get("storefront").await.unwrap().resource_version(), secret.resource_version());
-    assert_eq!(space.verifier().code("scope=any", &value).await, "ok");
+    assert_eq!(verifier().await.code("scope=any", &value).await, "ok");
 }
 
 #[tokio::test]
 async fn a_namespace_with_keys_deletes_and_takes_everything_along() -> Result<()> {
-    let space = Space::new().await;
+    let space = space().await;
     let value = space.ready_key("storefront").await;
-    space.verifier().eventually_says("ok", "scope=any", &value).await;
-    space.keywright.cluster.plane.kubectl(&["delete", "namespace", &space.name, "--wait=true", "--timeout=60s"])?;
-    space.verifier().eventually_says("unknown", "scope=any", &value).await;
+    verifier().await.eventually_says("ok", "scope=any", &value).await;
+    keywright().await.cluster.plane.kubectl(&["delete", "namespace", &space.name, "--wait=true", "--timeout=60s"])?;
+    verifier().await.eventually_says("unknown", "scope=any", &value).await;
     Ok(())
 }
 
 #[tokio::test]
 async fn events_tell_what_happened() {
-    let space = Space::new().await;
+    let space = space().await;
     space.ready_key("storefront").await;
-    let plane = &space.keywright.cluster.plane;
+    let plane = &keywright().await.cluster.plane;
     eventually("an Event", async || {
         let args = ["get", "events", "-n", &space.name, "-o", "jsonpath={.items[*].reason}"];
         let reasons = plane.kubectl(&args).map_err(|e| e.to_string())?;

@@ -7,6 +7,8 @@ pub mod control_plane;
 pub mod http;
 pub mod keywright;
 pub mod process;
+pub mod proxy;
+pub mod space;
 
 use std::fmt::Display;
 use std::future::Future;

@@ -121,8 +121,13 @@ fn credential(entry: &Entry) -> CredentialStatus {
     CredentialStatus {
         key_id: entry.current.id.to_string(),
         serial: i64::try_from(entry.current.serial).unwrap_or(i64::MAX),
-        issued_at: Time(entry.current.issued_at),
+        issued_at: whole_seconds(entry.current.issued_at),
     }
+}
+
+/// The API server keeps whole seconds; a fraction would make every status look changed.
+fn whole_seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
 /// Writes it when it differs, with the resourceVersion that was observed: a late write must not land on a re-created
@@ -182,7 +187,7 @@ mod tests {
     }
 
     fn delivered() -> Entry {
-        let stored = r#"{"format":1,"owner":{"namespace":"shop","name":"billing","uid":"u-1"},"lastSerial":1,"current":{"id":"7hx3k9m2pq4d","prefix":"kw","serial":1,"issuedAt":"2026-11-22T10:00:00Z","deliveredAt":"2026-11-22T10:00:01Z","hash":"x","tag":"1:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="},"secret":{"name":"billing","uid":"s-1"}}"#;
+        let stored = r#"{"format":1,"owner":{"namespace":"shop","name":"billing","uid":"u-1"},"lastSerial":1,"current":{"id":"7hx3k9m2pq4d","prefix":"kw","serial":1,"issuedAt":"2026-11-22T10:00:00.123456789Z","deliveredAt":"2026-11-22T10:00:01Z","hash":"x","tag":"1:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="},"secret":{"name":"billing","uid":"s-1"}}"#;
         Entry::from_json(stored.as_bytes()).unwrap()
     }
 
@@ -226,10 +231,11 @@ mod tests {
             };
             project(&facts, at.parse().unwrap())
         };
-        let first = project_at(&key, "2026-11-22T12:00:00Z");
+        let first = project_at(&key, "2026-11-22T12:00:00.987654321Z");
         assert_eq!(first.hint.as_deref(), Some("kw_7hx3k9m2pq4d_…"));
         assert_eq!(first.access, Some(Access { level: AccessLevel::ReadOnly, scopes: vec![] }));
-        key.status = Some(first.clone());
-        assert_eq!(project_at(&key, "2026-11-22T13:00:00Z"), first);
+        // As it comes back from the API server.
+        key.status = Some(serde_json::from_value(serde_json::to_value(&first).unwrap()).unwrap());
+        assert_eq!(Some(project_at(&key, "2026-11-22T13:00:00Z")), key.status);
     }
 }

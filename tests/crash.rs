@@ -2,6 +2,8 @@
 //! once, and one that slept. For one key and serial there is exactly one value, and its entry was there before it
 //! could be read.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 #[path = "support/mod.rs"]
 mod support;
 

@@ -1,4 +1,6 @@
-//! The life of a key on a real API server: operator and verifier as processes, under the chart's ServiceAccounts.
+//! The life of a key on a real API server: operator and verifier as processes, under the chart's `ServiceAccount`s.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/mod.rs"]
 mod support;
@@ -6,10 +8,10 @@ mod support;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
-use keywright::api::{Account, ApiKey};
+use keywright::api::ApiKey;
+use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use support::cluster::Cluster;
 use support::keywright::Running;
 use support::space::Space;
@@ -19,7 +21,9 @@ use tokio::sync::OnceCell;
 /// One operator and one verifier for all tests of this binary.
 struct Keywright {
     cluster: &'static Cluster,
-    _operator: Running,
+    /// Held so that it goes on.
+    #[allow(dead_code)]
+    operator: Running,
     verifier: Running,
 }
 
@@ -29,10 +33,10 @@ async fn keywright() -> &'static Keywright {
         .get_or_init(async || {
             let cluster = Cluster::shared().await;
             cluster.plane.with_controller_manager().unwrap();
-            let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+            let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
             let verifier =
                 Running::verifier(cluster, &["--method-header=X-Original-Method"]).await.unwrap().ready().await;
-            Keywright { cluster, _operator, verifier }
+            Keywright { cluster, operator, verifier }
         })
         .await
 }
@@ -269,7 +273,7 @@ async fn wiping_every_status_changes_nothing_but_a_rewrite_of_the_same_statuses(
         status
     };
     assert_eq!(without_times(&after), without_times(&before));
-    assert_eq!(entries.get(&before.uid().unwrap()).await.unwrap().resource_version(), entry.resource_version());
+    assert_eq!(space.entry(&after).await.resource_version(), entry.resource_version());
     assert_eq!(space.secrets().get("storefront").await.unwrap().resource_version(), secret.resource_version());
     assert_eq!(verifier().await.code("scope=any", &value).await, "ok");
 }

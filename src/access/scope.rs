@@ -93,16 +93,17 @@ impl Scope {
 
     /// The scope that permits exactly what both permit, if there is any.
     pub fn meet(&self, other: &Scope) -> Option<Scope> {
-        fn narrower<T: PartialEq + Clone>(a: Option<&T>, b: Option<&T>) -> Option<Option<T>> {
+        /// `None` is a wildcard on either side; the outer error is "nothing in common".
+        fn narrower<T: PartialEq + Clone>(a: Option<&T>, b: Option<&T>) -> Result<Option<T>, ()> {
             match (a, b) {
-                (None, x) | (x, None) => Some(x.cloned()),
-                (Some(a), Some(b)) => (a == b).then(|| Some(a.clone())),
+                (None, other) | (other, None) => Ok(other.cloned()),
+                (Some(a), Some(b)) if a == b => Ok(Some(a.clone())),
+                (Some(_), Some(_)) => Err(()),
             }
         }
-        Some(Scope {
-            resource: narrower(self.resource.as_ref(), other.resource.as_ref())?,
-            action: narrower(self.action.as_ref(), other.action.as_ref())?,
-        })
+        let resource = narrower(self.resource.as_ref(), other.resource.as_ref()).ok()?;
+        let action = narrower(self.action.as_ref(), other.action.as_ref()).ok()?;
+        Some(Scope { resource, action })
     }
 }
 

@@ -75,7 +75,8 @@ pub struct ApiKeySpec {
 
     /// From this moment on every call is refused, to the second. Move it forward to revive the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "time_schema")]
+    #[schemars(schema_with = "deadline_schema")]
+    #[x_kube(validation = Rule::new("self < timestamp('9999-12-30T00:00:00Z')").message("expiresAt must be before 9999-12-30; leave it out for a key that does not expire"))]
     pub expires_at: Option<Time>,
 
     /// The Secret that the plaintext is delivered in.
@@ -89,7 +90,10 @@ pub struct ApiKeySpec {
 pub struct SecretTemplate {
     /// Its name, by default the ApiKey's. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), pattern("^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        pattern("^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     #[x_kube(validation = Rule::new("self == oldSelf").message("secret.name cannot be changed: create a new key, or clone this one"))]
     pub name: Option<String>,
 
@@ -97,7 +101,7 @@ pub struct SecretTemplate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = 8))]
     #[x_kube(validation = Rule::new("self.exists(k, self[k] == 'value')").message("one key of the Secret must hold `value`, or nobody could ever read it"))]
-    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^[-._a-zA-Z0-9]+$'))").message("keys of a Secret are made of letters, digits, `-`, `_` and `.`, at most 253 of them"))]
+    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))").message("keys of a Secret are made of letters, digits, `-`, `_` and `.`, at most 253 of them, and are neither `.` nor begin with `..`"))]
     pub data: Option<BTreeMap<String, SecretItem>>,
 }
 
@@ -214,6 +218,17 @@ pub struct CredentialStatus {
 /// The type's own description speaks of Go; the field's must win.
 pub(super) fn time_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "format": "date-time"})
+}
+
+/// The API server's `date-time` admits more than RFC 3339 does, such as an offset of 99 hours; what we could not read
+/// back, we would have to refuse.
+fn deadline_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "string",
+        "format": "date-time",
+        "maxLength": 35,
+        "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([.]\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$",
+    })
 }
 
 /// Bounds on every item and on the list keep the rules within the API server's cost budget; atomic, because in a

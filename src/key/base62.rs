@@ -9,8 +9,8 @@ pub(super) fn encode_256(number: &[u8; 32], out: &mut [u8; super::SECRET_LEN]) {
         let mut carry = 0u32;
         for byte in &mut rest {
             let value = carry << 8 | u32::from(*byte);
-            // The carry is below 62, so the quotient fits in a byte.
-            *byte = (value / 62) as u8;
+            // The carry is below 62, so the quotient is below 256.
+            *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
             carry = value % 62;
         }
         *digit = DIGITS[carry as usize];

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::{Plaintext, Presented, presented::Parsed};
 
 /// Makes records. The default parameters are OWASP's minimum: 19 MiB, 2 passes, 1 lane.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Hasher(Argon2<'static>);
 
 /// Why a hash was not made or not checked.
@@ -31,12 +31,6 @@ pub enum HashError {
     /// A record that is no PHC string.
     #[error("the record is no PHC string: {0}")]
     Phc(argon2::password_hash::phc::Error),
-}
-
-impl Default for Hasher {
-    fn default() -> Self {
-        Self(Argon2::default())
-    }
 }
 
 impl Hasher {

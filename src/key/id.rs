@@ -10,9 +10,9 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Decodes a character; 0xff is none. Only the canonical spelling counts, so that an id has exactly one.
 const VALUES: [u8; 256] = {
     let mut table = [0xff; 256];
-    let mut i = 0;
+    let mut i = 0u8;
     while i < 32 {
-        table[DIGITS[i] as usize] = i as u8;
+        table[DIGITS[i as usize] as usize] = i;
         i += 1;
     }
     table

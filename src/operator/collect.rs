@@ -101,7 +101,7 @@ mod tests {
         let entry = Entry::from_json(stored.as_bytes()).unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let marked = entry.orphaned(Some(at("2026-11-22T00:00:00Z")));
-        let day = Duration::from_secs(86_400);
+        let day = Duration::from_hours(24);
         let noon = at("2026-11-22T12:00:00Z");
         assert_eq!(judge(&entry, true, noon, day), Verdict::Keep);
         assert_eq!(judge(&entry, false, noon, day), Verdict::Mark);

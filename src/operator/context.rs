@@ -40,7 +40,7 @@ pub struct Backoff(Mutex<HashMap<String, u32>>);
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(250);
-    const LONGEST: Duration = Duration::from_secs(300);
+    const LONGEST: Duration = Duration::from_mins(5);
 
     /// One more failure of this object: how long to wait.
     pub fn after_failure(&self, uid: &str) -> Duration {

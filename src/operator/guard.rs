@@ -15,7 +15,7 @@ use super::NotReady;
 use crate::api::names;
 
 /// How often the check is repeated while running.
-const INTERVAL: Duration = Duration::from_secs(300);
+const INTERVAL: Duration = Duration::from_mins(5);
 
 /// Why the operator does not go on.
 #[derive(Debug, Error)]

@@ -100,5 +100,7 @@ async fn read_or_create(
 }
 
 fn wipe(data: &mut Data) {
-    data.values_mut().for_each(|bytes| bytes.0.zeroize());
+    for bytes in data.values_mut() {
+        bytes.0.zeroize();
+    }
 }

@@ -18,7 +18,7 @@ use super::decide::{Holder, Verdict};
 use super::metrics::Transport;
 use super::question::{Need, Question};
 use super::service::Service;
-use crate::access::AccessLevel;
+use crate::access::{AccessLevel, Grant};
 use crate::key::{Parsed, parse};
 
 /// What the HTTP handlers share.
@@ -99,7 +99,7 @@ fn allow(holder: &Holder<'_>) -> Response {
 /// What the key may do under the ceiling, in force.
 fn scopes(holder: &Holder<'_>) -> Vec<String> {
     let grant = holder.ceiling.as_deref().map(|ceiling| holder.live.key.grant.under(&ceiling.grant));
-    grant.iter().flat_map(|grant| grant.scopes()).map(ToString::to_string).collect()
+    grant.iter().flat_map(Grant::scopes).map(ToString::to_string).collect()
 }
 
 fn deny(code: Code, question: Option<&Question>, detail: Option<&str>) -> Response {

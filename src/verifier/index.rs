@@ -59,7 +59,7 @@ pub struct Live {
     pub record: Arc<str>,
     /// Its ApiKey.
     pub key: Arc<Key>,
-    account: Arc<ArcSwapOption<Ceiling>>,
+    account: AccountCell,
 }
 
 impl Live {
@@ -68,6 +68,9 @@ impl Live {
         self.account.load()
     }
 }
+
+/// An account's state, shared by all its keys; empty when the account is not there.
+type AccountCell = Arc<ArcSwapOption<Ceiling>>;
 
 type LiveMap = papaya::HashMap<KeyId, Live, foldhash::fast::RandomState>;
 
@@ -84,7 +87,8 @@ pub struct Index {
 struct Sources {
     keys: HashMap<Uid, Arc<Key>>,
     entries: HashMap<Uid, Vec<Value>>,
-    accounts: HashMap<(Box<str>, Box<str>), Arc<ArcSwapOption<Ceiling>>>,
+    /// By namespace and name.
+    accounts: HashMap<(Box<str>, Box<str>), AccountCell>,
 }
 
 /// One value of an entry.
@@ -246,7 +250,7 @@ impl Index {
     }
 }
 
-fn account_cell<'s>(sources: &'s mut Sources, namespace: &str, name: &str) -> &'s Arc<ArcSwapOption<Ceiling>> {
+fn account_cell<'s>(sources: &'s mut Sources, namespace: &str, name: &str) -> &'s AccountCell {
     sources.accounts.entry((namespace.into(), name.into())).or_default()
 }
 

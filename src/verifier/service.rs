@@ -82,10 +82,10 @@ impl Service {
         if !self.is_ready() {
             return render(&Verdict::default());
         }
-        match self.step(&presented, question, &render) {
+        match self.step(&presented, question, render) {
             Step::Done(answer) => answer,
             Step::Prove(check) => match self.prove(&presented, check).await {
-                Ok(()) => match self.step(&presented, question, &render) {
+                Ok(()) => match self.step(&presented, question, render) {
                     Step::Done(answer) => answer,
                     // The pepper changed in between; the caller may ask again.
                     Step::Prove(_) => render(&Verdict::default()),

@@ -224,7 +224,7 @@ impl Sink<Secret> for PepperSecret<'_> {
                 self.done.set();
             }
             Err(error) => {
-                tracing::error!(%error, "the pepper cannot be read; keeping the one before, if there was one")
+                tracing::error!(%error, "the pepper cannot be read; keeping the one before, if there was one");
             }
         }
     }

@@ -14,6 +14,9 @@ use tokio::sync::OnceCell;
 use super::Result;
 use super::control_plane::{ControlPlane, client};
 
+/// Tells files that are written at once apart.
+static REFRESHES: AtomicU32 = AtomicU32::new(0);
+
 /// The life of a token, in seconds; who runs longer asks for another in time.
 pub const TOKEN_LIFE: i64 = 3600;
 
@@ -59,7 +62,7 @@ impl Cluster {
         self.plane.helm(&args).map(drop)
     }
 
-    /// A fresh token of one of the chart's ServiceAccounts, and the kubeconfig that reads it from a file.
+    /// A fresh token of one of the chart's `ServiceAccounts`, and the kubeconfig that reads it from a file.
     pub async fn kubeconfig_of(&self, service_account: &str) -> Result<PathBuf> {
         let kubeconfig = self.plane.dir.join(format!("{service_account}.kubeconfig"));
         let token_file = self.refresh_token(service_account).await?;
@@ -77,13 +80,14 @@ impl Cluster {
         let answer = accounts.create_token_request(service_account, &PostParams::default(), &request).await?;
         let token = answer.status.ok_or("no token")?.token;
         let file = self.plane.dir.join(format!("{service_account}.token"));
-        let fresh = file.with_extension("fresh");
+        // Two tests may ask at once; each file that is renamed is whole.
+        let fresh = file.with_extension(REFRESHES.fetch_add(1, Ordering::Relaxed).to_string());
         fs::write(&fresh, token)?;
         fs::rename(&fresh, &file)?;
         Ok(file)
     }
 
-    /// A client with the rights of one of the chart's ServiceAccounts.
+    /// A client with the rights of one of the chart's `ServiceAccounts`.
     pub async fn client_as(&self, service_account: &str) -> Result<Client> {
         client(&self.kubeconfig_of(service_account).await?).await
     }

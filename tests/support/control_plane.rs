@@ -96,14 +96,14 @@ impl ControlPlane {
     async fn wait(&self) -> Result<()> {
         let certificate = self.dir.join("certs/apiserver.crt");
         eventually("the API server's certificate", async || {
-            self.alive()?;
+            self.assert_alive();
             if certificate.exists() { Ok(()) } else { Err::<(), super::Error>("not there".into()) }
         })
         .await;
         self.write_kubeconfig(&self.kubeconfig, &format!("token: {ADMIN_TOKEN}"))?;
         let client = self.client().await?;
         eventually("the API server", async || {
-            self.alive()?;
+            self.assert_alive();
             let request = http_get("/readyz")?;
             client.request_text(request).await.map_err(super::Error::from)
         })
@@ -111,10 +111,9 @@ impl ControlPlane {
         Ok(())
     }
 
-    fn alive(&self) -> Result<()> {
-        match self.etcd.ended().or_else(|| self.api_server.ended()) {
-            Some(why) => panic!("{why}; see {}", self.dir.join("logs").display()),
-            None => Ok(()),
+    fn assert_alive(&self) {
+        if let Some(why) = self.etcd.ended().or_else(|| self.api_server.ended()) {
+            panic!("{why}; see {}", self.dir.join("logs").display());
         }
     }
 

@@ -1,5 +1,7 @@
 //! HTTP/1.1 by hand, so that a test can send what no client library would.
 
+use std::fmt::Write as _;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -38,7 +40,7 @@ pub async fn request(address: &str, method: &str, path: &str, headers: &[(&str, 
         body.len()
     );
     for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
+        let _ = write!(text, "{name}: {value}\r\n");
     }
     send(address, format!("{text}\r\n{body}").as_bytes()).await
 }

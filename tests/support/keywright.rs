@@ -1,4 +1,4 @@
-//! The operator and the verifier as real processes, under the chart's own ServiceAccounts.
+//! The operator and the verifier as real processes, under the chart's own `ServiceAccounts`.
 
 use std::path::{Path, PathBuf};
 

@@ -95,5 +95,5 @@ pub fn output(command: &mut Command) -> Result<String> {
     if output.status.success() {
         return Ok(text);
     }
-    Err(format!("{:?}: {}{text}", command.get_program(), String::from_utf8_lossy(&output.stderr)).into())
+    Err(format!("{}: {}{text}", command.get_program().display(), String::from_utf8_lossy(&output.stderr)).into())
 }

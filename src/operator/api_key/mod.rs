@@ -31,9 +31,9 @@ use execute::Outcome;
 use plan::{Problem, plan};
 
 /// How long one reconciliation may take before it is given up and tried again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a key at rest is looked at again: Secrets cannot be watched, so a removed one is noticed then.
-const REST: Duration = Duration::from_secs(900);
+const REST: Duration = Duration::from_mins(15);
 /// How often a lost compare-and-swap is followed by another look at once.
 const ATTEMPTS: usize = 8;
 

@@ -1,0 +1,36 @@
+# Two commands: `make up` starts everything and serves, `make test` runs every test.
+.DEFAULT_GOAL := help
+LOCAL := target/debug/examples/local
+TOOLS := tests/controlplane/build
+
+.PHONY: help up demo down test bench crds check
+
+help: ## This text
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: ## Build and start everything in the background, apply examples/, say what to type next
+	@$(TOOLS) >/dev/null
+	cargo build --locked --bins --examples
+	@$(LOCAL) up
+
+demo: ## Walk the life of a key, a line a step (after `make up`)
+	@$(LOCAL) demo
+
+down: ## Stop what `make up` started
+	@$(LOCAL) down
+
+test: ## Run every test, on a real API server
+	@$(TOOLS) >/dev/null
+	cargo test --locked --all-targets
+
+bench: ## Measure a decision beside its limit
+	cargo bench --locked --bench decide
+
+crds: ## Generate crds/ and the chart's copies from the types
+	cargo run --locked --quiet -- crds --dir crds --templates charts/keywright/templates/crds
+
+check: ## What CI checks besides the tests: formatting, clippy, generated CRDs
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory crds
+	git diff --exit-code -- crds charts/keywright/templates/crds

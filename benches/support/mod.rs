@@ -1,0 +1,72 @@
+//! An index with as many keys as one likes, without a cluster and without 20 ms of argon2id for each.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use jiff::Timestamp;
+use keywright::access::{AccessLevel, Grant};
+use keywright::key::{Credential, Entry, Owner, Parsed, Pepper, Plaintext, Presented, parse};
+use keywright::verifier::index::{Ceiling, Index, Key};
+
+/// How many of the keys are asked for: enough to leave every cache when the index is large.
+const SAMPLE: usize = 50_000;
+
+pub struct Filled {
+    pub index: Index,
+    /// Keys that are in the index, in an order that has nothing to do with how it lies in memory.
+    pub known: Vec<String>,
+}
+
+pub fn presented(text: &str) -> Presented<'_> {
+    match parse(text.as_bytes()) {
+        Parsed::Native(presented) => presented,
+        Parsed::Malformed | Parsed::Foreign => unreachable!("a minted key"),
+    }
+}
+
+/// As many fresh keys as asked for.
+pub fn minted(count: usize) -> Vec<String> {
+    (0..count).map(|_| Plaintext::mint("kw").unwrap().expose().to_owned()).collect()
+}
+
+/// An index with `size` keys of one account.
+pub fn filled(size: usize) -> Filled {
+    let pepper = Pepper::generate(Timestamp::now()).unwrap();
+    let grant = Grant::new::<&str>(AccessLevel::Full, &[]).unwrap();
+    let index = Index::default();
+    index.set_account("shop", "acme", Some(Ceiling { grant: grant.clone(), disabled: false }));
+    let every = size.div_ceil(SAMPLE);
+    let mut known = Vec::new();
+    for n in 0..size {
+        let plaintext = Plaintext::mint("kw").unwrap();
+        let uid = format!("00000000-0000-0000-0000-{n:012}");
+        let name = format!("key-{n}");
+        let owner = Owner { namespace: "shop".to_owned(), name: name.clone(), uid: uid.clone() };
+        let credential = Credential {
+            id: presented(plaintext.expose()).id(),
+            prefix: "kw".to_owned(),
+            serial: 1,
+            issued_at: Timestamp::UNIX_EPOCH,
+            delivered_at: Some(Timestamp::UNIX_EPOCH),
+            hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
+                .to_owned(),
+            tag: pepper.tag(&plaintext).unwrap(),
+            sealed: None,
+        };
+        index.apply_entry(&uid, &Entry::first(owner, credential));
+        index.apply_key(Key {
+            uid: uid.into(),
+            namespace: "shop".into(),
+            name: name.into(),
+            account: "acme".into(),
+            display_name: None,
+            grant: grant.clone(),
+            disabled: false,
+            expires_at: None,
+        });
+        if n % every == 0 {
+            known.push(plaintext.expose().to_owned());
+        }
+    }
+    index.set_pepper(Some(pepper));
+    Filled { index, known }
+}

@@ -134,9 +134,16 @@ fn rules() -> Vec<Case> {
         accepts(key(secret_with(&[("API_KEY.v1-a", "value")]))),
         accepts(key(secret_with(&[(&long_name, "value")]))),
         rejects(key(secret_with(&[(&too_long_name, "value")])), SECRET_KEYS),
+        accepts(key(json!({"expiresAt": "9999-12-29T23:59:59Z"}))),
+        rejects(
+            key(json!({"expiresAt": "9999-12-31T23:59:59Z"})),
+            "expiresAt must be before 9999-12-30; leave it out for a key that does not expire",
+        ),
     ];
-    cases
-        .extend(["a key", "a/b", "schlüssel", ""].map(|bad| rejects(key(secret_with(&[(bad, "value")])), SECRET_KEYS)));
+    cases.extend(
+        ["a key", "a/b", "schlüssel", "", ".", "..", "..a"]
+            .map(|bad| rejects(key(secret_with(&[(bad, "value")])), SECRET_KEYS)),
+    );
     for offer in [key, account] {
         cases.extend([
             accepts(offer(json!({"accessLevel": "ReadOnly"}))),
@@ -178,10 +185,18 @@ fn bounds() -> Vec<Case> {
         accepts(key(json!({"expiresAt": "2099-01-01T00:00:00.5+02:00"}))),
         rejects(key(json!({"secret": {"nmae": "a"}})), r#"unknown field "spec.secret.nmae""#),
     ];
-    cases.extend(["A", "-a", "a-", "a_b", "a/b", ""].map(|bad| rejects(key(secret_named(bad)), "spec.secret.name in")));
+    cases.extend(
+        ["A", "-a", "a-", "a_b", "a/b", "", "a..b", "a.-b"]
+            .map(|bad| rejects(key(secret_named(bad)), "spec.secret.name in")),
+    );
     cases.extend(
         ["tomorrow", "2099-01-01", "2099-13-01T00:00:00Z", "2099-01-01T00:00:00", "90d", ""]
             .map(|bad| rejects(key(json!({"expiresAt": bad})), "spec.expiresAt in body must be of type date-time")),
+    );
+    // The API server's date-time admits these, and we could not read them back.
+    cases.extend(
+        ["2099-01-01T00:00:00+99:99", "2099-01-01T00:00:00x5Z", "2099-01-01T00:00:00.1234567890123Z"]
+            .map(|bad| rejects(key(json!({"expiresAt": bad})), "spec.expiresAt in body should match")),
     );
     for offer in [key, account] {
         cases.extend([

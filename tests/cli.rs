@@ -239,7 +239,7 @@ fn assert_ends_in_time(running: &Running, when: &str) {
     assert!(start.elapsed() < Duration::from_secs(5), "{} {when} took {:?}", running.process.name, start.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn both_stay_up_unready_while_the_api_server_does_not_answer_and_become_ready_when_it_does() {
     let cluster = Cluster::shared().await;
     let (both, open) = both_before_a_shut_gate(cluster).await;
@@ -266,7 +266,7 @@ async fn both_stay_up_unready_while_the_api_server_does_not_answer_and_become_re
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_ends_both_while_they_wait_for_the_api_server() {
     let cluster = Cluster::shared().await;
     let (both, _open) = both_before_a_shut_gate(cluster).await;

@@ -14,6 +14,8 @@ pub const ENTRIES_NAMESPACE: &str = "keywright-entries";
 pub const API_KEY_SECRET_TYPE: &str = "keywright.dev/api-key";
 /// The type of the Secret that holds a key's record.
 pub const ENTRY_SECRET_TYPE: &str = "keywright.dev/entry";
+/// The one key of that Secret, with the entry as JSON.
+pub const ENTRY_DATA_KEY: &str = "entry.json";
 /// The type of the Secret that holds the keys of the tags.
 pub const PEPPER_SECRET_TYPE: &str = "keywright.dev/pepper";
 /// The type of the Secret that holds the key which seals undelivered plaintexts.

@@ -11,9 +11,6 @@ use thiserror::Error;
 use crate::api::names;
 use crate::key::{Entry, EntryError};
 
-/// The key of the Secret that holds the entry.
-pub const ENTRY_DATA_KEY: &str = "entry.json";
-
 /// How many entries one page of a list holds.
 const PAGE: u32 = 500;
 
@@ -40,7 +37,7 @@ pub enum StoreError {
     #[error(transparent)]
     Entry(#[from] EntryError),
     /// The Secret is there, without an entry in it.
-    #[error("the Secret of the entry holds no {ENTRY_DATA_KEY}")]
+    #[error("the Secret of the entry holds no {}", names::ENTRY_DATA_KEY)]
     Empty,
     /// Anything else that the API server says.
     #[error("entry: {0}")]
@@ -115,13 +112,13 @@ fn secret(entry: &Entry, version: Option<String>) -> Result<Secret, StoreError> 
             ..ObjectMeta::default()
         },
         type_: Some(names::ENTRY_SECRET_TYPE.to_owned()),
-        data: Some(BTreeMap::from([(ENTRY_DATA_KEY.to_owned(), ByteString(entry.to_json()?))])),
+        data: Some(BTreeMap::from([(names::ENTRY_DATA_KEY.to_owned(), ByteString(entry.to_json()?))])),
         ..Secret::default()
     })
 }
 
 fn stored(secret: Secret) -> Result<Stored, StoreError> {
-    let json = secret.data.as_ref().and_then(|data| data.get(ENTRY_DATA_KEY)).ok_or(StoreError::Empty)?;
+    let json = secret.data.as_ref().and_then(|data| data.get(names::ENTRY_DATA_KEY)).ok_or(StoreError::Empty)?;
     Ok(Stored {
         entry: Entry::from_json(&json.0)?,
         version: secret.metadata.resource_version.unwrap_or_default(),

@@ -28,8 +28,6 @@ mod metrics;
 mod secrets;
 mod streams;
 
-pub use entries::ENTRY_DATA_KEY;
-
 use context::Context;
 use entries::Entries;
 use metrics::Metrics;

@@ -24,7 +24,6 @@ use super::index::{Ceiling, Key, Uid};
 use super::service::Service;
 use crate::api::{Account, ApiKey, names};
 use crate::key::{Entry, Pepper};
-use crate::operator::ENTRY_DATA_KEY;
 
 /// Follows everything, for ever; marks the service ready when the first lists are complete.
 pub async fn follow(client: Client, service: Arc<Service>) {
@@ -187,7 +186,7 @@ impl Sink<Secret> for Entries<'_> {
 
     fn apply(&self, object: Secret) -> Uid {
         let (_, uid) = full_name(&object.metadata);
-        let stored = object.data.as_ref().and_then(|data| data.get(ENTRY_DATA_KEY));
+        let stored = object.data.as_ref().and_then(|data| data.get(names::ENTRY_DATA_KEY));
         match stored.map(|json| Entry::from_json(&json.0)) {
             Some(Ok(entry)) => self.0.index.apply_entry(&uid, &entry),
             Some(Err(error)) => {

@@ -107,7 +107,7 @@ const ACCOUNT_STAYS: &str = "account cannot be changed: create a new key for the
 const SECRET_NAME_STAYS: &str = "secret.name cannot be changed: create a new key, or clone this one";
 const SECRET_NAME_STAYS_SET: &str = "secret.name cannot be set or removed later: create a new key, or clone this one";
 const VALUE_IS_NEEDED: &str = "one key of the Secret must hold `value`, or nobody could ever read it";
-const SECRET_KEYS: &str = "keys of a Secret are made of letters, digits, `-`, `_` and `.`, at most 253 of them";
+const SECRET_KEYS: &str = "keys of a Secret are made of letters, digits, `-`, `_` and `.`, at most 253 of them, and are neither `.` nor begin with `..`";
 
 /// What CEL rules decide.
 fn rules() -> Vec<Case> {

@@ -157,6 +157,29 @@ async fn a_deleted_key_is_refused_and_its_namesake_has_another_value() {
 }
 
 #[tokio::test]
+async fn a_deletion_counts_from_when_it_is_asked_for_whatever_finalizer_holds_the_object() {
+    let space = space().await;
+    let value = space.ready_key("storefront").await;
+    let verifier = verifier().await;
+    verifier.eventually_says("ok", "scope=any", &value).await;
+    let held = |finalizers: &[&str]| json!({"metadata": {"finalizers": finalizers}});
+    let hold = held(&["example.com/slow"]);
+    space.patch_account("acme", hold.clone()).await;
+    space.accounts().delete("acme", &DeleteParams::default()).await.unwrap();
+    verifier.eventually_says("account_not_found", "scope=any", &value).await;
+    space.until_ready_is("storefront", "AccountNotFound").await;
+    space.patch_account("acme", held(&[])).await;
+    space.account("acme", json!({"accessLevel": "Full"})).await;
+    verifier.eventually_says("ok", "scope=any", &value).await;
+
+    space.patch_key("storefront", hold).await;
+    space.keys().delete("storefront", &DeleteParams::default()).await.unwrap();
+    verifier.eventually_says("unknown", "scope=any", &value).await;
+    assert!(space.keys().get_opt("storefront").await.unwrap().is_some(), "the object is still there");
+    space.patch_key("storefront", held(&[])).await;
+}
+
+#[tokio::test]
 async fn an_account_that_is_disabled_or_gone_takes_its_keys_with_it_and_gives_them_back() {
     let space = space().await;
     let value = space.ready_key("storefront").await;

@@ -118,6 +118,10 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
 
     fn apply(&self, object: DeserializeGuard<ApiKey>) -> Uid {
         let uid = uid(object.meta());
+        if is_being_deleted(object.meta()) {
+            self.0.index.delete_key(&uid);
+            return uid;
+        }
         let read = object.0.map_err(|e| e.to_string()).and_then(|key| read_key(&key).map_err(|e| e.to_string()));
         match read {
             Ok(key) => self.0.index.apply_key(key),
@@ -158,6 +162,10 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
 
     fn apply(&self, object: DeserializeGuard<Account>) -> Self::Id {
         let (namespace, name) = full_name(object.meta());
+        if is_being_deleted(object.meta()) {
+            self.0.index.set_account(&namespace, &name, None);
+            return (namespace, name);
+        }
         let read = object.0.map_err(|e| e.to_string()).and_then(|account| {
             let grant = account.spec.ceiling().map_err(|e| e.to_string())?;
             Ok(Ceiling { grant, disabled: account.spec.disabled })
@@ -234,6 +242,11 @@ impl Sink<Secret> for PepperSecret<'_> {
     }
 
     fn reset(&self, _: &HashSet<()>) {}
+}
+
+/// Somebody's finalizer may hold an object for ever; its deletion counts from when it was asked for.
+fn is_being_deleted(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some()
 }
 
 fn uid(meta: &ObjectMeta) -> Uid {

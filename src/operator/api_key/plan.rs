@@ -77,7 +77,7 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
 fn honourable(key: &ApiKey, account: Option<&Account>) -> Result<(), Problem> {
     let grant = key.spec.grant().map_err(|error| Problem::new(Reason::InvalidSpec, error.to_string()))?;
     let name = &key.spec.account;
-    let account = account.ok_or_else(|| {
+    let account = account.filter(|account| account.metadata.deletion_timestamp.is_none()).ok_or_else(|| {
         let namespace = key.metadata.namespace.as_deref().unwrap_or_default();
         let message = format!("Account {name} does not exist in namespace {namespace}; create it there, or create the key with another spec.account");
         Problem::new(Reason::AccountNotFound, message)

@@ -18,6 +18,7 @@ use support::eventually;
 use support::http;
 use support::keywright::{Running, binary};
 use support::process::free_ports;
+use support::space::Space;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 
@@ -256,8 +257,11 @@ async fn both_stay_up_unready_while_the_api_server_does_not_answer_and_become_re
         assert_eq!(running.process.ended(), None);
     }
     open.store(true, Ordering::Release);
-    for running in both {
-        let running = running.ready().await;
+    let [operator, verifier] = both;
+    let (operator, verifier) = (operator.ready().await, verifier.ready().await);
+    let value = Space::new(cluster).await.ready_key("storefront").await;
+    verifier.eventually_says("ok", "scope=any", &value).await;
+    for running in [operator, verifier] {
         // A probe keeps its connection open between two questions.
         let mut idle = TcpStream::connect(&running.admin).await.unwrap();
         idle.write_all(b"GET /livez HTTP/1.1\r\nHost: probe\r\n\r\n").await.unwrap();

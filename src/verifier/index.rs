@@ -167,7 +167,9 @@ impl Index {
 
     /// The list of ApiKeys is complete: what it did not name is gone.
     pub fn reset_keys(&self, listed: &HashSet<Uid>) {
-        for uid in missing(self.sources().keys.keys(), listed) {
+        // Not in the loop's head: the lock would be held through the loop, which takes it again.
+        let gone = missing(self.sources().keys.keys(), listed);
+        for uid in gone {
             self.delete_key(&uid);
         }
     }
@@ -200,7 +202,8 @@ impl Index {
 
     /// The list of entries is complete: what it did not name is gone.
     pub fn reset_entries(&self, listed: &HashSet<Uid>) {
-        for uid in missing(self.sources().entries.keys(), listed) {
+        let gone = missing(self.sources().entries.keys(), listed);
+        for uid in gone {
             self.delete_entry(&uid);
         }
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use keywright::api::ApiKey;
 use kube::ResourceExt;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
 use support::eventually;
@@ -143,6 +143,27 @@ async fn two_operators_at_once_mint_one_value_for_each_key() {
 fn entries_first(mut writes: Vec<Write>) -> Vec<Write> {
     writes.sort_by_key(|write| !matches!(write, Write::Entry { .. }));
     writes
+}
+
+#[tokio::test]
+async fn a_secret_that_a_user_froze_between_two_writes_is_said_and_written_again_when_deleted() {
+    let _turn = TURN.lock().await;
+    let cluster = Cluster::shared().await;
+    drop(Running::operator(cluster, &[]).await.unwrap().ready().await);
+    let space = Space::new(cluster).await;
+    unready_key(&space).await;
+    let proxy = Proxy::start(cluster, Some((2, Fault::KillAfter))).await.unwrap();
+    let _operator = proxy.operator(cluster).unwrap();
+    proxy.sprung().await;
+    let value = space.value("storefront", "api-key").await;
+    let freeze = Patch::Merge(json!({"immutable": true}));
+    space.secrets().patch("storefront", &PatchParams::default(), &freeze).await.unwrap();
+
+    let _second = Running::operator(cluster, &[]).await.unwrap();
+    space.until_ready_is("storefront", "SecretImmutable").await;
+    space.secrets().delete("storefront", &DeleteParams::default()).await.unwrap();
+    space.until("storefront", "SecretAvailable", "Delivered").await;
+    assert_eq!(space.value("storefront", "api-key").await, value);
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ pub struct SecretTemplate {
     #[x_kube(validation = Rule::new("self == oldSelf").message("secret.name cannot be changed: create a new key, or clone this one"))]
     pub name: Option<String>,
 
-    /// What each key of the Secret holds: `value` (the plaintext) or `keyId` (the public part). By default `{api-key: value, key-id: keyId}`.
+    /// What each key of the Secret holds: `value` (the plaintext) or `keyId` (the public part). By default `{api-key: value, key-id: keyId}`. A change counts from the next value on: this one cannot be read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = 8))]
     #[x_kube(validation = Rule::new("self.exists(k, self[k] == 'value')").message("one key of the Secret must hold `value`, or nobody could ever read it"))]

@@ -146,6 +146,28 @@ fn entries_first(mut writes: Vec<Write>) -> Vec<Write> {
 }
 
 #[tokio::test]
+async fn the_secret_of_a_deleted_key_goes_without_the_garbage_collector_and_makes_room_for_a_namesake() {
+    let _turn = TURN.lock().await;
+    let cluster = Cluster::shared().await;
+    let _operator = Running::operator(cluster, &[]).await.unwrap();
+    let space = Space::new(cluster).await;
+    unready_key(&space).await;
+    space.until("storefront", "SecretAvailable", "Delivered").await;
+    let old = space.value("storefront", "api-key").await;
+    // A second owner would keep it from the garbage collector for ever.
+    let other = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "made-up"});
+    let owners = space.secrets().get("storefront").await.unwrap().metadata.owner_references.unwrap();
+    let owners: Vec<Value> = owners.iter().map(|o| serde_json::to_value(o).unwrap()).chain([other]).collect();
+    let adopt = Patch::Merge(json!({"metadata": {"ownerReferences": owners}}));
+    space.secrets().patch("storefront", &PatchParams::default(), &adopt).await.unwrap();
+
+    space.keys().delete("storefront", &DeleteParams::default()).await.unwrap();
+    space.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await;
+    space.until("storefront", "SecretAvailable", "Delivered").await;
+    assert_ne!(space.value("storefront", "api-key").await, old);
+}
+
+#[tokio::test]
 async fn a_secret_that_a_user_froze_between_two_writes_is_said_and_written_again_when_deleted() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;

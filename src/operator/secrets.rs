@@ -129,10 +129,18 @@ impl Secrets {
 
     /// Removes exactly what was written: somebody else had delivered already, and this one is a stray.
     pub async fn undo(&self, key: &ApiKey, written: &Written) -> Result<(), kube::Error> {
-        let preconditions =
-            Preconditions { resource_version: Some(written.version.clone()), uid: Some(written.delivery.uid.clone()) };
+        self.delete(key, &written.delivery, Some(written.version.clone())).await
+    }
+
+    /// Removes the Secret that was delivered, whatever was done to it since.
+    pub async fn remove(&self, key: &ApiKey, delivery: &Delivery) -> Result<(), kube::Error> {
+        self.delete(key, delivery, None).await
+    }
+
+    async fn delete(&self, key: &ApiKey, delivery: &Delivery, version: Option<String>) -> Result<(), kube::Error> {
+        let preconditions = Preconditions { resource_version: version, uid: Some(delivery.uid.clone()) };
         let params = DeleteParams::default().preconditions(preconditions);
-        match self.api(key).delete(&written.delivery.name, &params).await {
+        match self.api(key).delete(&delivery.name, &params).await {
             // Gone or changed since: not ours to remove any more.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
             Err(error) => Err(error),

@@ -11,7 +11,7 @@ use kube::runtime::controller::{self, Action as Next, ReconcileRequest, applier}
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::account::Changed;
 use super::context::Context;
@@ -34,6 +34,8 @@ use plan::{Problem, plan};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a key at rest is looked at again: Secrets cannot be watched, so a removed one is noticed then.
 const REST: Duration = Duration::from_mins(15);
+/// A user who has cleared the way should not wait longer than this.
+const LONGEST_WAIT_FOR_USER: Duration = Duration::from_secs(30);
 /// How often a lost compare-and-swap is followed by another look at once.
 const ATTEMPTS: usize = 8;
 
@@ -81,7 +83,8 @@ pub async fn run(
         return;
     }
     let of_accounts = trigger::keys_of_changed_accounts(changed, keys.store.clone());
-    let of_keys = trigger::changed_keys(keys.events);
+    let (deleted, gone) = mpsc::unbounded_channel();
+    let of_keys = trigger::changed_keys(keys.events, deleted);
     let queue = stream::select(of_keys, of_accounts).take_until(async move { shutdown.wait().await });
     let reconcile = move |key: Arc<ApiKey>, context: Arc<Context>| {
         let accounts = accounts.clone();
@@ -90,20 +93,42 @@ pub async fn run(
         })
     };
     let config = controller::Config::default().concurrency(concurrency);
+    let removed = remove_secrets(context.clone(), gone);
     let requests = queue.map(|key| Ok::<_, watcher::Error>(ReconcileRequest::from(key)));
-    applier(reconcile, on_error, context.clone(), keys.store, requests, config)
-        .for_each(|outcome| {
-            match outcome {
-                Ok(_) => {
-                    context.metrics.reconciled.inc();
-                }
-                // Deleted while it waited for its turn; or it was said by `on_error`.
-                Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
-                Err(error) => tracing::warn!(%error, "the queue of keys"),
+    let reconciled = applier(reconcile, on_error, context.clone(), keys.store, requests, config).for_each(|outcome| {
+        match outcome {
+            Ok(_) => {
+                context.metrics.reconciled.inc();
             }
-            ready(())
-        })
-        .await;
+            // Deleted while it waited for its turn; or it was said by `on_error`.
+            Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
+            Err(error) => tracing::warn!(%error, "the queue of keys"),
+        }
+        ready(())
+    });
+    // The first ends when its sender goes with the queue, which the second owns.
+    tokio::join!(removed, reconciled);
+}
+
+/// Removes the Secrets of deleted keys. Kubernetes' garbage collector would too, but it may take half a minute, and not
+/// at all where somebody added a second owner; until then a re-created key finds its name taken.
+async fn remove_secrets(context: Arc<Context>, mut gone: mpsc::UnboundedReceiver<ApiKey>) {
+    while let Some(key) = gone.recv().await {
+        let removal = async {
+            let stored = context.entries.get(&key.uid().unwrap_or_default()).await?;
+            match stored.and_then(|stored| stored.entry.secret) {
+                Some(delivery) => Ok(context.secrets.remove(&key, &delivery).await?),
+                None => Ok::<_, Error>(()),
+            }
+        };
+        match tokio::time::timeout(PATIENCE, removal).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(namespace = key.namespace(), name = %key.name_any(), %error, "the Secret of a deleted ApiKey is left to the garbage collector");
+            }
+            Err(_) => tracing::warn!("the Secret of a deleted ApiKey is left to the garbage collector: no answer"),
+        }
+    }
 }
 
 fn on_error(key: Arc<ApiKey>, error: &Error, context: Arc<Context>) -> Next {
@@ -163,7 +188,7 @@ fn next(context: &Context, uid: &str, problem: Option<&Problem>, deadline: Optio
         matches!(p.reason, Reason::SecretConflict | Reason::SecretImmutable | Reason::EntryUnreadable)
     });
     let pause = if blocked_elsewhere {
-        context.backoff.after_failure(uid)
+        context.backoff.after_failure(uid).min(LONGEST_WAIT_FOR_USER)
     } else {
         context.backoff.forget(uid);
         REST

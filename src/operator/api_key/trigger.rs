@@ -8,6 +8,7 @@ use futures::future::ready;
 use futures::{Stream, StreamExt, stream};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
+use tokio::sync::mpsc;
 
 use crate::api::{Account, ApiKey};
 use crate::operator::account::Changed;
@@ -16,9 +17,9 @@ use crate::operator::streams::Seen;
 type Events<K> = Pin<Box<dyn Stream<Item = Result<Event<K>, watcher::Error>> + Send>>;
 type Refs = Pin<Box<dyn Stream<Item = ObjectRef<ApiKey>> + Send>>;
 
-/// Keys that were added or changed. A deleted one needs nothing: the verifier refuses it by itself, and its entry is
-/// collected later.
-pub fn changed_keys(events: Events<ApiKey>) -> Refs {
+/// Keys that were added or changed. One that was deleted is passed to `deleted`: the verifier refuses it by itself, and
+/// its entry is collected later, but its Secret goes now.
+pub fn changed_keys(events: Events<ApiKey>, deleted: mpsc::UnboundedSender<ApiKey>) -> Refs {
     let mut seen = Seen::default();
     Box::pin(events.filter_map(move |event| {
         let changed = match event {
@@ -28,6 +29,8 @@ pub fn changed_keys(events: Events<ApiKey>) -> Refs {
             }
             Ok(Event::Delete(key)) => {
                 seen.forget(&key);
+                // Fails only when nobody reconciles keys any more.
+                let _ = deleted.send(key);
                 None
             }
             Ok(Event::Init | Event::InitDone) | Err(_) => None,

@@ -1,5 +1,7 @@
 //! The command line: what it says of itself, of mistakes, and of a world that is not as it should be.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/mod.rs"]
 mod support;
 

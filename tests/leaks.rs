@@ -1,6 +1,8 @@
 //! Plaintext stands in the clear in one place. A whole run at the most talkative log level, and then a search for every
 //! value of it everywhere else.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/mod.rs"]
 mod support;
 

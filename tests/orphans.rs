@@ -1,5 +1,7 @@
 //! Entries whose ApiKey is gone: marked, and deleted only after the grace period; nothing else is ever touched.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/mod.rs"]
 mod support;
 
@@ -31,10 +33,10 @@ struct Run {
 }
 
 async fn run(args: &[&str]) -> Run {
-    let _turn = TURN.lock().await;
+    let turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    let _operator = Running::operator(cluster, args).await.unwrap().ready().await;
-    Run { _turn, _operator, space: Space::new(cluster).await }
+    let operator = Running::operator(cluster, args).await.unwrap().ready().await;
+    Run { _turn: turn, _operator: operator, space: Space::new(cluster).await }
 }
 
 impl Run {

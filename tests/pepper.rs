@@ -1,6 +1,8 @@
 //! The pepper gets lost: keys go on working by their argon2id records, each slow check is made once, and a wrong secret
 //! is no better off than before.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/mod.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! What a verifier answers to requests of every shape, through raw HTTP: gateways and clients send what no library would.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "requests/beside.rs"]
 mod beside;
 #[path = "support/mod.rs"]
@@ -36,7 +38,7 @@ async fn keywright() -> &'static Keywright {
     SHARED
         .get_or_init(async || {
             let cluster = Cluster::shared().await;
-            let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+            let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
             let verifier = Running::verifier(cluster, &["--method-header=X-Original-Method"]).await.unwrap();
             let verifier = verifier.ready().await;
             let space = Space::new(cluster).await;
@@ -51,7 +53,8 @@ async fn keywright() -> &'static Keywright {
             for (key, code) in [(&full, "ok"), (&reader, "ok"), (&off, "disabled")] {
                 verifier.eventually_says(code, "scope=any", key).await;
             }
-            Keywright { cluster, _operator, verifier, account: format!("{}/acme", space.name), full, reader, off }
+            let account = format!("{}/acme", space.name);
+            Keywright { cluster, _operator: operator, verifier, account, full, reader, off }
         })
         .await
 }
@@ -240,7 +243,7 @@ async fn the_gateways_own_method_and_http_version_make_no_difference() {
 async fn a_header_beyond_all_measure_is_refused_and_the_verifier_goes_on() {
     let Keywright { verifier, full, .. } = keywright().await;
     let huge = "a".repeat(1 << 20);
-    let many: String = (0..1000).map(|n| format!("X-{n}: a\r\n")).collect();
+    let many = (0..1000).map(|n| format!("X-{n}: a\r\n")).collect::<Vec<_>>().concat();
     for headers in [format!("X-API-Key: {huge}\r\n"), format!("X-Huge: {huge}\r\nX-API-Key: {full}\r\n"), many] {
         let request = format!("GET /auth?scope=any HTTP/1.1\r\nHost: v\r\nConnection: close\r\n{headers}\r\n");
         // The server may close before all was read; then there is no answer, and that is no pass either.

@@ -80,7 +80,7 @@ impl Limit {
         timed(keys, |text| {
             let id = KeyId::parse(&text.as_bytes()[3..15]).unwrap();
             let tag = self.map.get(&id).unwrap();
-            let hash = blake3::keyed_hash(&self.pepper, &text.as_bytes()[3..59]);
+            let hash = blake3::keyed_hash(&self.pepper, &text.as_bytes()[..59]);
             black_box(hash.as_bytes() == tag);
         })
     }

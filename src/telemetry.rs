@@ -1,7 +1,13 @@
 //! Logs: one line an event, to stderr. Never a key, never a header.
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, registry};
+
+/// It writes down whole answers that it cannot read, and an answer may hold a Secret.
+const NEVER: &str = "kube_client::client";
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,11 +23,11 @@ pub enum LogFormat {
 /// # Errors
 /// When the filter cannot be read.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let filter = EnvFilter::builder().parse(filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::builder().parse(filter)?.and(filter_fn(|event| event.target() != NEVER));
+    let lines = fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => registry().with(lines.with_ansi(false).with_filter(filter)).init(),
+        LogFormat::Json => registry().with(lines.json().flatten_event(true).with_filter(filter)).init(),
     }
     Ok(())
 }

@@ -281,3 +281,13 @@ async fn sigterm_ends_both_while_they_wait_for_the_api_server() {
         assert_ends_in_time(&running, "when waiting");
     }
 }
+
+/// Its first lists may not be complete yet, and nobody feeds them any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_ends_an_operator_that_has_only_just_become_ready() {
+    let cluster = Cluster::shared().await;
+    for _ in 0..6 {
+        let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+        assert_ends_in_time(&operator, "right after it became ready");
+    }
+}

@@ -10,6 +10,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use data_encoding::BASE64;
 use keywright::api::ApiKey;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -143,6 +144,22 @@ async fn two_operators_at_once_mint_one_value_for_each_key() {
 fn entries_first(mut writes: Vec<Write>) -> Vec<Write> {
     writes.sort_by_key(|write| !matches!(write, Write::Entry { .. }));
     writes
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_mended_and_not_written_into_the_log() {
+    let _turn = TURN.lock().await;
+    let cluster = Cluster::shared().await;
+    drop(Running::operator(cluster, &[]).await.unwrap().ready().await);
+    let space = Space::new(cluster).await;
+    unready_key(&space).await;
+    let proxy = Proxy::start(cluster, Some((2, Fault::CutAnswer))).await.unwrap();
+    let operator = proxy.operator(cluster).unwrap();
+    space.until("storefront", "SecretAvailable", "Delivered").await;
+    let value = space.value("storefront", "api-key").await;
+    let log = std::fs::read_to_string(&operator.log).unwrap();
+    assert!(log.contains("trying again"), "the cut answer was noticed: {log}");
+    assert!(!log.contains(&value) && !log.contains(&BASE64.encode(value.as_bytes())), "the value is in the log");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use crate::api::{CrdFile, crd_files};
 
 /// Print the CustomResourceDefinitions, or write them into folders.
 #[derive(clap::Args)]
+#[command(after_help = "Examples:\n  keywright crds | kubectl apply -f -\n  keywright crds --dir crds")]
 pub(super) struct Args {
     /// Write one file a CRD into this folder instead
     #[arg(long, value_name = "DIR")]
@@ -28,15 +29,19 @@ impl Args {
         }
         if self.dir.is_none() && self.templates.is_none() {
             let mut out = std::io::stdout().lock();
-            for file in &files {
-                writeln!(out, "---\n{}", file.yaml)?;
+            let printed = files.iter().try_for_each(|file| writeln!(out, "---\n{}", file.yaml));
+            match printed {
+                // Whoever reads has seen enough, as `head` does.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+                printed => printed?,
             }
         }
         Ok(())
     }
 }
 
-fn write(dir: &Path, files: &[CrdFile], text: impl Fn(&CrdFile) -> &str) -> std::io::Result<()> {
-    std::fs::create_dir_all(dir)?;
-    files.iter().try_for_each(|file| std::fs::write(dir.join(&file.name), text(file)))
+fn write(dir: &Path, files: &[CrdFile], text: impl Fn(&CrdFile) -> &str) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("cannot write into {}: {error}", dir.display());
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    files.iter().try_for_each(|file| std::fs::write(dir.join(&file.name), text(file)).map_err(failed))
 }

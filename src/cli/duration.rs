@@ -2,6 +2,14 @@
 
 use std::time::Duration;
 
+/// Parses one that is not zero, such as an interval.
+pub(super) fn parse_positive(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("zero would mean without a pause: use 1s or more".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
 /// Parses one.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let signed: jiff::SignedDuration =

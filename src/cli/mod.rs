@@ -19,8 +19,10 @@ const USAGE: u8 = 2;
 /// API keys as Kubernetes resources.
 #[derive(Parser)]
 #[command(name = "keywright", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Every flag can be set in the environment: --admin-listen is KEYWRIGHT_ADMIN_LISTEN.\n\n\
-Examples:\n  keywright operator\n  keywright verifier --listen 0.0.0.0:7070 --method-header X-Original-Method\n  keywright crds | kubectl apply -f -")]
+#[command(
+    after_help = "Every flag of operator and verifier can be set in the environment: --admin-listen is KEYWRIGHT_ADMIN_LISTEN.\n\n\
+Examples:\n  keywright operator\n  keywright verifier --listen 0.0.0.0:7070 --method-header X-Original-Method\n  keywright crds | kubectl apply -f -"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

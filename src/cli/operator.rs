@@ -19,19 +19,19 @@ pub(super) struct Args {
     concurrency: u16,
 
     /// Memory of argon2id for new records, in KiB
-    #[arg(long, env = "KEYWRIGHT_ARGON2_MEMORY", default_value_t = 19 * 1024)]
+    #[arg(long, env = "KEYWRIGHT_ARGON2_MEMORY", default_value_t = 19 * 1024, value_parser = clap::value_parser!(u32).range(8..))]
     argon2_memory: u32,
 
     /// Passes of argon2id for new records
-    #[arg(long, env = "KEYWRIGHT_ARGON2_ITERATIONS", default_value_t = 2)]
+    #[arg(long, env = "KEYWRIGHT_ARGON2_ITERATIONS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     argon2_iterations: u32,
 
     /// Lanes of argon2id for new records
-    #[arg(long, env = "KEYWRIGHT_ARGON2_PARALLELISM", default_value_t = 1)]
+    #[arg(long, env = "KEYWRIGHT_ARGON2_PARALLELISM", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
     argon2_parallelism: u32,
 
     /// How often entries without an ApiKey are looked for
-    #[arg(long, env = "KEYWRIGHT_ORPHAN_INTERVAL", default_value = "10m", value_parser = duration::parse)]
+    #[arg(long, env = "KEYWRIGHT_ORPHAN_INTERVAL", default_value = "10m", value_parser = duration::parse_positive)]
     orphan_interval: Duration,
 
     /// How long an entry without an ApiKey is kept; it may be a restore in progress

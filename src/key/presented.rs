@@ -7,8 +7,6 @@ use super::{CRC_LEN, KeyId, MAX_PREFIX_LEN, SECRET_LEN, base62};
 pub struct Presented<'a> {
     id: KeyId,
     text: &'a [u8],
-    /// `<id>_<secret>`: what hash and tag are made of. With the id in it, a hash fits one id only.
-    material: &'a [u8],
 }
 
 impl<'a> Presented<'a> {
@@ -22,9 +20,10 @@ impl<'a> Presented<'a> {
         self.text
     }
 
-    /// `<id>_<secret>`, which hash and tag are made of.
+    /// `<prefix>_<id>_<secret>`, which hash and tag are made of, so that they fit one spelling of one key. With a
+    /// prefix of up to 7 characters it is one block of BLAKE3.
     pub(super) fn material(&self) -> &'a [u8] {
-        self.material
+        &self.text[..self.text.len() - CRC_LEN]
     }
 }
 
@@ -56,8 +55,8 @@ pub fn parse(text: &[u8]) -> Parsed<'_> {
         return Parsed::Foreign;
     }
     let Some(id) = KeyId::parse(&rest[..KeyId::LEN]) else { return Parsed::Foreign };
-    let material_len = KeyId::LEN + 1 + SECRET_LEN;
-    if rest.len() != material_len + CRC_LEN || !rest[KeyId::LEN + 1..].iter().all(|&b| base62::is_digit(b)) {
+    let secret = &rest[KeyId::LEN + 1..];
+    if secret.len() != SECRET_LEN + CRC_LEN || !secret.iter().all(|&b| base62::is_digit(b)) {
         return Parsed::Malformed;
     }
     let (body, crc) = text.split_at(text.len() - CRC_LEN);
@@ -66,7 +65,7 @@ pub fn parse(text: &[u8]) -> Parsed<'_> {
     if crc != expected {
         return Parsed::Malformed;
     }
-    Parsed::Native(Presented { id, text, material: &rest[..material_len] })
+    Parsed::Native(Presented { id, text })
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub struct Pepper {
     keys: BTreeMap<u64, Zeroizing<[u8; 32]>>,
 }
 
-/// A keyed hash of `<id>_<secret>`, and which pepper it was made with.
+/// A keyed hash of all of a key but its checksum, and which pepper it was made with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
     version: u64,

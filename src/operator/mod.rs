@@ -125,13 +125,25 @@ async fn reconcile_all(
     let (changes, changed) = mpsc::unbounded_channel();
     let known_accounts =
         api_key::Accounts { store: accounts.store.clone(), complete: accounts.complete.clone(), changed };
+    let listed = [accounts.complete.clone(), keys.complete.clone()];
+    let stopping = shutdown.clone();
+    // Told to stop, a controller takes no more events; one whose list is not complete yet would wait for it for ever.
+    let stopped_early = async move {
+        stopping.wait().await;
+        if listed.iter().all(|complete| *complete.borrow()) {
+            std::future::pending::<()>().await;
+        }
+    };
     let guarded = tokio::spawn(guard::keep_checking(context.client.clone(), not_ready.clone()));
     let collector = tokio::spawn(collect::run(context.clone(), config.orphan_interval, config.orphan_grace));
     let account_controller = tokio::spawn(account::run(context.clone(), accounts, changes, shutdown.clone()));
     let key_controller = tokio::spawn(api_key::run(context, keys, known_accounts, config.concurrency, shutdown));
     *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
     tracing::info!("ready: reconciling");
-    let ended = tokio::try_join!(account_controller, key_controller).map(|_| ());
+    let ended = tokio::select! {
+        ended = async { tokio::try_join!(account_controller, key_controller) } => ended.map(|_| ()),
+        () = stopped_early => Ok(()),
+    };
     collector.abort();
     guarded.abort();
     ended

@@ -29,6 +29,8 @@ pub enum Fault {
     KillAfter,
     /// The write waits until it is let go.
     Hold(Arc<Notify>),
+    /// The write arrives, and its answer loses its end.
+    CutAnswer,
 }
 
 /// A write of a Secret or of an ApiKey's status.
@@ -127,14 +129,23 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
             shared.sprung.notify_one();
             gate.notified().await;
         }
-        Some(Fault::KillAfter) | None => {}
+        Some(Fault::KillAfter | Fault::CutAnswer) | None => {}
     }
     let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     let answer = match shared.upstream.send(request).await {
         Ok(answer) => answer.map(Body::new),
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     };
-    if matches!(fault, Some(Fault::KillAfter)) { shared.kill() } else { answer }
+    match fault {
+        Some(Fault::KillAfter) => shared.kill(),
+        Some(Fault::CutAnswer) => cut(answer).await,
+        _ => answer,
+    }
+}
+
+async fn cut(answer: Response) -> Response {
+    let bytes = to_bytes(answer.into_body(), usize::MAX).await.unwrap_or_default();
+    Response::new(Body::from(bytes.slice(..bytes.len().saturating_sub(10))))
 }
 
 impl Shared {

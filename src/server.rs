@@ -1,5 +1,6 @@
 //! What operator and verifier share at the edge: listening, stopping, the admin port, the API server's client.
 
+use std::error::Error;
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
@@ -11,9 +12,10 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use kube::config::KubeconfigError;
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
-use thiserror::Error;
+use thiserror::Error as ThisError;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -24,7 +26,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a server did not start or did not go on.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 pub enum ServeError {
     /// Somebody else listens there.
     #[error(
@@ -43,6 +45,9 @@ pub enum ServeError {
     /// No configuration of the API server's client.
     #[error("no configuration for the Kubernetes API: set KUBECONFIG, or run in a pod with a ServiceAccount ({0})")]
     NoCluster(Box<kube::config::InferConfigError>),
+    /// The kubeconfig cannot be read. What kube says of it quotes the line, and that may hold a token.
+    #[error("the kubeconfig that KUBECONFIG names is not valid: `kubectl config view` shows where")]
+    BadKubeconfig,
     /// The configuration does not make a client.
     #[error("the configuration for the Kubernetes API cannot be used: {0}")]
     Client(Box<kube::Error>),
@@ -99,7 +104,11 @@ impl Shutdown {
 
 /// A client from KUBECONFIG or the pod's ServiceAccount. It does not reach for the network yet.
 pub async fn connect() -> Result<Client, ServeError> {
-    let mut config = Config::infer().await.map_err(|e| ServeError::NoCluster(Box::new(e)))?;
+    let mut config =
+        Config::infer().await.map_err(|error| match error.source().and_then(<dyn Error>::downcast_ref) {
+            Some(KubeconfigError::Parse(_)) => ServeError::BadKubeconfig,
+            _ => ServeError::NoCluster(Box::new(error)),
+        })?;
     // Longer than any watch, so that a connection that died silently is noticed at last.
     config.read_timeout = Some(Duration::from_secs(330));
     config.reset_reader_on_write = true;

@@ -165,6 +165,16 @@ fn without_a_cluster_to_go_to_it_says_what_to_set() {
 }
 
 #[test]
+fn a_kubeconfig_that_is_not_valid_is_said_and_not_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = dir.path().join("kubeconfig");
+    fs::write(&kubeconfig, "users: [{name: a, user: {token: s3cret-token").unwrap();
+    let output = run_with(&["verifier"], &[("KUBECONFIG", kubeconfig.to_str().unwrap())]);
+    assert_ends("verifier", &output, 1, &["the kubeconfig that KUBECONFIG names is not valid"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cret"));
+}
+
+#[test]
 fn an_address_in_use_is_named_with_the_flags_that_choose_another() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();

@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 LOCAL := target/debug/examples/local
 TOOLS := tests/controlplane/build
+# With the examples, whose dependencies are the tests': otherwise features differ and half of everything is built twice.
+BUILD := cargo build --locked --bins --examples
 
 .PHONY: help up demo down test bench crds check
 
@@ -10,7 +12,7 @@ help: ## This text
 
 up: ## Build and start everything in the background, apply examples/, say what to type next
 	@$(TOOLS) >/dev/null
-	cargo build --locked --bins --examples
+	$(BUILD)
 	@$(LOCAL) up
 
 demo: ## Walk the life of a key, a line a step (after `make up`)
@@ -21,13 +23,14 @@ down: ## Stop what `make up` started
 
 test: ## Run every test, on a real API server
 	@$(TOOLS) >/dev/null
-	cargo test --locked --all-targets
+	cargo test --locked
 
 bench: ## Measure a decision beside its limit
 	cargo bench --locked --bench decide
 
 crds: ## Generate crds/ and the chart's copies from the types
-	cargo run --locked --quiet -- crds --dir crds --templates charts/keywright/templates/crds
+	$(BUILD)
+	@target/debug/keywright crds --dir crds --templates charts/keywright/templates/crds
 
 check: ## What CI checks besides the tests: formatting, clippy, generated CRDs
 	cargo fmt --check

@@ -30,6 +30,17 @@ async fn unready_key(space: &Space) -> ApiKey {
     space.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await
 }
 
+/// A new key, and an operator with a fault at the write of its Secret. The key material is made before, so that the
+/// first two writes for a key are its entry and its Secret.
+async fn fault_at_the_secret(cluster: &Cluster, fault: Fault) -> (Space, ApiKey, Proxy, Arc<Running>) {
+    drop(Running::operator(cluster, &[]).await.unwrap().ready().await);
+    let space = Space::new(cluster).await;
+    let key = unready_key(&space).await;
+    let proxy = Proxy::start(cluster, Some((2, fault))).await.unwrap();
+    let operator = proxy.operator(cluster).unwrap();
+    (space, key, proxy, operator)
+}
+
 /// Holds what must be true of a key whatever happened on the way.
 async fn assert_one_value(space: &Space, key: &ApiKey, writes: &[Write], verifier: &Running) {
     let uid = key.uid().unwrap();
@@ -150,11 +161,7 @@ fn entries_first(mut writes: Vec<Write>) -> Vec<Write> {
 async fn an_answer_that_cannot_be_read_is_mended_and_not_written_into_the_log() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    drop(Running::operator(cluster, &[]).await.unwrap().ready().await);
-    let space = Space::new(cluster).await;
-    unready_key(&space).await;
-    let proxy = Proxy::start(cluster, Some((2, Fault::CutAnswer))).await.unwrap();
-    let operator = proxy.operator(cluster).unwrap();
+    let (space, _, _proxy, operator) = fault_at_the_secret(cluster, Fault::CutAnswer).await;
     space.until("storefront", "SecretAvailable", "Delivered").await;
     let value = space.value("storefront", "api-key").await;
     let log = std::fs::read_to_string(&operator.log).unwrap();
@@ -188,11 +195,7 @@ async fn the_secret_of_a_deleted_key_goes_without_the_garbage_collector_and_make
 async fn a_secret_that_a_user_froze_between_two_writes_is_said_and_written_again_when_deleted() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    drop(Running::operator(cluster, &[]).await.unwrap().ready().await);
-    let space = Space::new(cluster).await;
-    unready_key(&space).await;
-    let proxy = Proxy::start(cluster, Some((2, Fault::KillAfter))).await.unwrap();
-    let _operator = proxy.operator(cluster).unwrap();
+    let (space, _, proxy, _operator) = fault_at_the_secret(cluster, Fault::KillAfter).await;
     proxy.sprung().await;
     let value = space.value("storefront", "api-key").await;
     let freeze = Patch::Merge(json!({"immutable": true}));
@@ -209,13 +212,8 @@ async fn a_secret_that_a_user_froze_between_two_writes_is_said_and_written_again
 async fn an_operator_that_slept_removes_the_stray_secret_that_it_writes_on_waking() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    // The key material is made, so that the first two writes for a key are its entry and its Secret.
-    drop(Running::operator(cluster, &[]).await.unwrap().ready().await);
-    let space = Space::new(cluster).await;
-    let key = unready_key(&space).await;
     let gate = Arc::new(Notify::new());
-    let sleeper = Proxy::start(cluster, Some((2, Fault::Hold(gate.clone())))).await.unwrap();
-    let _first = sleeper.operator(cluster).unwrap();
+    let (space, key, sleeper, _first) = fault_at_the_secret(cluster, Fault::Hold(gate.clone())).await;
     sleeper.sprung().await;
     assert!(matches!(sleeper.seen()[..], [Write::Entry { .. }, Write::Secret { .. }]), "{:?}", sleeper.seen());
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::controller::{self, Action as Next, ReconcileRequest, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::{self, Event};
@@ -14,7 +13,8 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::streams::{Reflected, Seen};
-use crate::api::{Account, AccountStatus, CONDITION_READY, Reason, names, set_condition};
+use super::write;
+use crate::api::{Account, AccountStatus, CONDITION_READY, Reason, set_condition};
 use crate::server::Shutdown;
 
 /// How many are reconciled at once: there are few, and each is one write at most.
@@ -67,17 +67,10 @@ fn on_error(account: Arc<Account>, error: &kube::Error, context: Arc<Context>) -
 async fn reconcile(account: &Account, context: &Context) -> Result<(), kube::Error> {
     let status = project(account, Timestamp::now());
     if account.metadata.deletion_timestamp.is_none() && account.status.as_ref() != Some(&status) {
-        let metadata = ObjectMeta {
-            name: account.metadata.name.clone(),
-            namespace: account.metadata.namespace.clone(),
-            uid: account.metadata.uid.clone(),
-            resource_version: account.metadata.resource_version.clone(),
-            ..ObjectMeta::default()
-        };
-        let object = Account { metadata, spec: account.spec.clone(), status: Some(status) };
-        let params = PostParams { dry_run: false, field_manager: Some(names::OPERATOR_MANAGER.to_owned()) };
+        let object =
+            Account { metadata: write::as_read(&account.metadata), spec: account.spec.clone(), status: Some(status) };
         let api = Api::<Account>::namespaced(context.client.clone(), &account.namespace().unwrap_or_default());
-        api.replace_status(&account.name_any(), &params, &object).await?;
+        api.replace_status(&account.name_any(), &write::by_us(), &object).await?;
     }
     context.backoff.forget(&account.uid().unwrap_or_default());
     Ok(())

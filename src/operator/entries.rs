@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions};
 use kube::{Api, Client};
 use thiserror::Error;
 
+use super::write;
 use crate::api::names;
 use crate::key::{Entry, EntryError};
 
@@ -72,13 +73,13 @@ impl Entries {
     /// The first write of an entry. [`StoreError::Lost`] when there is one.
     pub async fn create(&self, entry: &Entry) -> Result<Stored, StoreError> {
         let secret = secret(entry, None)?;
-        self.0.create(&written_by_us(), &secret).await.map_err(api).and_then(stored)
+        self.0.create(&write::by_us(), &secret).await.map_err(api).and_then(stored)
     }
 
     /// Puts `next` in the place of what was read, if that is still there.
     pub async fn replace(&self, read: &Stored, next: &Entry) -> Result<Stored, StoreError> {
         let secret = secret(next, Some(read.version.clone()))?;
-        self.0.replace(&next.owner.uid, &written_by_us(), &secret).await.map_err(api).and_then(stored)
+        self.0.replace(&next.owner.uid, &write::by_us(), &secret).await.map_err(api).and_then(stored)
     }
 
     /// Deletes exactly what was read.
@@ -88,10 +89,6 @@ impl Entries {
         let params = DeleteParams::default().preconditions(preconditions);
         self.0.delete(&read.entry.owner.uid, &params).await.map_err(api).map(|_| ())
     }
-}
-
-pub(super) fn written_by_us() -> PostParams {
-    PostParams { dry_run: false, field_manager: Some(names::OPERATOR_MANAGER.to_owned()) }
 }
 
 fn api(error: kube::Error) -> StoreError {

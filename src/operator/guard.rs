@@ -7,11 +7,12 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::api::{DeleteParams, ObjectMeta};
 use kube::{Api, Client};
 use thiserror::Error;
 
 use super::NotReady;
+use super::write::dry_run_by_us;
 use crate::api::names;
 
 /// How often the check is repeated while running.
@@ -37,7 +38,7 @@ pub enum GuardError {
 /// Tries all three.
 pub async fn check(client: &Client) -> Result<(), GuardError> {
     let api = Api::<Secret>::namespaced(client.clone(), names::SYSTEM_NAMESPACE);
-    let write = PostParams { dry_run: true, field_manager: Some(names::OPERATOR_MANAGER.to_owned()) };
+    let write = dry_run_by_us();
     let foreign = |name: &str| Secret {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         type_: Some("Opaque".to_owned()),

@@ -8,10 +8,9 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use kube::{Api, Client};
 use thiserror::Error;
-use zeroize::Zeroize;
 
-use super::entries::written_by_us;
 use super::guard::GuardError;
+use super::write::{self, wipe};
 use crate::api::names;
 use crate::key::{Pepper, PepperError, SealError, SealingKey};
 
@@ -87,7 +86,7 @@ async fn read_or_create(
         data: Some(make()?),
         ..Secret::default()
     };
-    match api.create(&written_by_us(), &secret).await {
+    match api.create(&write::by_us(), &secret).await {
         Ok(created) => {
             tracing::info!(namespace, name, "made");
             Ok(created.data.unwrap_or_default())
@@ -96,11 +95,5 @@ async fn read_or_create(
             Ok(api.get(name).await.map_err(failed)?.data.unwrap_or_default())
         }
         Err(error) => Err(failed(error)),
-    }
-}
-
-fn wipe(data: &mut Data) {
-    for bytes in data.values_mut() {
-        bytes.0.zeroize();
     }
 }

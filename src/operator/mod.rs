@@ -27,6 +27,7 @@ mod key_material;
 mod metrics;
 mod secrets;
 mod streams;
+mod write;
 
 use context::Context;
 use entries::Entries;

@@ -4,13 +4,12 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 use std::collections::BTreeMap;
-use zeroize::Zeroize;
 
-use super::entries::written_by_us;
+use super::write::{self, wipe};
 use crate::api::{ApiKey, SecretItem, names};
 use crate::key::{Credential, Delivery, Plaintext};
 
@@ -80,9 +79,9 @@ impl Secrets {
         });
         let mut outcome = Ok(WriteOutcome::Taken);
         for _ in 0..ATTEMPTS {
-            let answer = match api.create(&written_by_us(), &secret).await {
+            let answer = match api.create(&write::by_us(), &secret).await {
                 Err(error) if refusal(&error) == Some(Refusal::Exists) => {
-                    api.replace(name, &written_by_us(), &secret).await
+                    api.replace(name, &write::by_us(), &secret).await
                 }
                 answer => answer,
             };
@@ -92,7 +91,7 @@ impl Secrets {
                         delivery: Delivery { name: name.to_owned(), uid: answer.uid().unwrap_or_default() },
                         version: answer.resource_version().unwrap_or_default(),
                     };
-                    wipe(&mut answer);
+                    answer.data.as_mut().map(wipe);
                     Ok(WriteOutcome::Written(written))
                 }
                 Err(error) => match refusal(&error) {
@@ -105,7 +104,7 @@ impl Secrets {
             };
             break;
         }
-        wipe(&mut secret);
+        secret.data.as_mut().map(wipe);
         outcome
     }
 
@@ -114,8 +113,7 @@ impl Secrets {
         let mut secret = body(key, serial, |_| Vec::new());
         secret.metadata.name = Some(delivery.name.clone());
         secret.metadata.uid = Some(delivery.uid.clone());
-        let dry_run = PostParams { dry_run: true, ..written_by_us() };
-        match self.api(key).replace(&delivery.name, &dry_run, &secret).await {
+        match self.api(key).replace(&delivery.name, &write::dry_run_by_us(), &secret).await {
             Ok(_) => Ok(Presence::Present),
             Err(error) => match refusal(&error) {
                 Some(Refusal::NotThere) => Ok(Presence::Missing),
@@ -176,12 +174,6 @@ fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Sec
         type_: Some(names::API_KEY_SECRET_TYPE.to_owned()),
         data: Some(data.collect()),
         ..Secret::default()
-    }
-}
-
-fn wipe(secret: &mut Secret) {
-    for bytes in secret.data.iter_mut().flat_map(BTreeMap::values_mut) {
-        bytes.0.zeroize();
     }
 }
 

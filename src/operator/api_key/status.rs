@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ObjectMeta, PostParams};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
 
@@ -11,11 +10,12 @@ use super::plan::Problem;
 use crate::access::AccessLevel;
 use crate::api::{
     Access, Account, ApiKey, ApiKeyStatus, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CredentialStatus, Reason,
-    State, names, set_condition,
+    State, set_condition,
 };
 use crate::key::Entry;
 use crate::operator::context::Context;
 use crate::operator::secrets::Presence;
+use crate::operator::write;
 
 /// What the status is made of.
 pub struct Facts<'a> {
@@ -138,16 +138,8 @@ pub async fn write(context: &Context, key: &ApiKey, status: ApiKeyStatus) -> Res
     }
     tell(context, key, &status).await;
     let api = Api::<ApiKey>::namespaced(context.client.clone(), &key.namespace().unwrap_or_default());
-    let metadata = ObjectMeta {
-        name: key.metadata.name.clone(),
-        namespace: key.metadata.namespace.clone(),
-        uid: key.metadata.uid.clone(),
-        resource_version: key.metadata.resource_version.clone(),
-        ..ObjectMeta::default()
-    };
-    let object = ApiKey { metadata, spec: key.spec.clone(), status: Some(status) };
-    let params = PostParams { dry_run: false, field_manager: Some(names::OPERATOR_MANAGER.to_owned()) };
-    api.replace_status(&key.name_any(), &params, &object).await?;
+    let object = ApiKey { metadata: write::as_read(&key.metadata), spec: key.spec.clone(), status: Some(status) };
+    api.replace_status(&key.name_any(), &write::by_us(), &object).await?;
     Ok(())
 }
 

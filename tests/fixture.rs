@@ -35,8 +35,8 @@ async fn a_killed_test_binary_leaves_no_process_behind() {
         .spawn()
         .unwrap();
     let runs = |pid: &str| {
-        // Between death and burial it is a zombie, with an empty command line.
-        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|command| command.contains("600"))
+        // Between death and burial it is a zombie, with an empty command line; before it runs, it is setpriv or a shell.
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|command| command == "sleep\x00600\x00")
     };
     let pid = eventually("the process runs", async || -> Result<String> {
         let pid = fs::read_to_string(&pid_file)?;

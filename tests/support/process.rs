@@ -37,7 +37,9 @@ impl Process {
     pub fn start(name: &str, program: &Path, args: &[String], env: &[(&str, String)], log: &Path) -> Result<Self> {
         let log = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args);
+        // Were we killed before setpriv had asked for its signal, the child would never get it: it looks who its parent is.
+        command.args(["--pdeathsig", "KILL", "--", "sh", "-c", "[ $PPID = $0 ] && exec \"$@\""]);
+        command.arg(std::process::id().to_string()).arg(program).args(args);
         command.envs(env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let (answer, child) = channel();

@@ -9,7 +9,7 @@
 //! - [`verifier`]: answers "may this request pass?".
 //! - [`cli`]: the commands of the `keywright` binary.
 //!
-//! `access`, `key`, `api`, `operator::api_key::plan` and `verifier::{decide, index}` know no client and no
+//! `access`, `key`, `api`, `operator::{router, api_key::plan}` and `verifier::{decide, index, live}` know no client and no
 //! server; `tests/house.rs` holds that.
 
 pub mod access;

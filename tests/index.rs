@@ -11,7 +11,8 @@ use keywright::access::{AccessLevel, Grant};
 use keywright::key::{Credential, Entry, Owner, Parsed, Pepper, Plaintext, Presented, parse};
 use keywright::verifier::code::Code;
 use keywright::verifier::decide::decide;
-use keywright::verifier::index::{Ceiling, Index, Key};
+use keywright::verifier::index::Index;
+use keywright::verifier::live::{Ceiling, Key};
 use keywright::verifier::question::Question;
 use proptest::prelude::*;
 
@@ -52,9 +53,11 @@ fn key(which: usize, disabled: bool) -> Key {
         name: NAMES[which].into(),
         account: "acme".into(),
         display_name: None,
-        grant: full(),
+        grant: Some(full()),
         disabled,
         expires_at: None,
+        revoke_before: None,
+        metadata: BTreeMap::new(),
     }
 }
 
@@ -65,13 +68,15 @@ fn entry(which: usize, value: usize) -> Entry {
         id: presented(text).id(),
         prefix: "kw".into(),
         serial: value as u64 + 1,
+        revision: 0,
         issued_at: Timestamp::UNIX_EPOCH,
         delivered_at: None,
+        retires_at: None,
         hash: String::new(),
         tag: pepper().tag_presented(&presented(text)).unwrap(),
         sealed: None,
     };
-    Entry::first(owner, credential)
+    Entry::first(owner, credential, None)
 }
 
 /// What a watch may say.
@@ -137,13 +142,22 @@ fn apply(index: &Index, event: &Event) {
     let uids = |listed: &BTreeSet<usize>| listed.iter().map(|&which| UIDS[which].into()).collect::<HashSet<_>>();
     match event {
         Event::Key(which, disabled) => index.apply_key(key(*which, *disabled)),
-        Event::NoKey(which) => index.delete_key(UIDS[*which]),
+        Event::NoKey(which) => index.delete_key(&("shop".into(), NAMES[*which].into()), UIDS[*which]),
         Event::Keys(listed) => index.reset_keys(&uids(listed)),
         Event::Entry(which, value) => index.apply_entry(UIDS[*which], &entry(*which, *value)),
         Event::NoEntry(which) => index.delete_entry(UIDS[*which]),
         Event::Entries(listed) => index.reset_entries(&uids(listed)),
         Event::Account(disabled) => {
-            index.set_account("shop", "acme", disabled.map(|disabled| Ceiling { grant: full(), disabled }));
+            index.set_account(
+                "shop",
+                "acme",
+                disabled.map(|disabled| Ceiling {
+                    grant: full(),
+                    disabled,
+                    max_lifetime: None,
+                    metadata: BTreeMap::new(),
+                }),
+            );
         }
         Event::NoAccounts => index.reset_accounts(&HashSet::new()),
     }
@@ -179,7 +193,11 @@ proptest! {
 fn an_entry_under_a_foreign_name_is_no_entry() {
     let index = Index::default();
     index.set_pepper(Some(pepper()));
-    index.set_account("shop", "acme", Some(Ceiling { grant: full(), disabled: false }));
+    index.set_account(
+        "shop",
+        "acme",
+        Some(Ceiling { grant: full(), disabled: false, max_lifetime: None, metadata: BTreeMap::new() }),
+    );
     index.apply_key(key(0, false));
     index.apply_entry("uid-0", &entry(1, 0));
     assert_eq!(code(&index, &VALUES[1][0]), Code::Unknown);
@@ -188,7 +206,11 @@ fn an_entry_under_a_foreign_name_is_no_entry() {
 #[test]
 fn without_a_pepper_nothing_passes() {
     let index = Index::default();
-    index.set_account("shop", "acme", Some(Ceiling { grant: full(), disabled: false }));
+    index.set_account(
+        "shop",
+        "acme",
+        Some(Ceiling { grant: full(), disabled: false, max_lifetime: None, metadata: BTreeMap::new() }),
+    );
     index.apply_key(key(0, false));
     index.apply_entry("uid-0", &entry(0, 0));
     assert_eq!(code(&index, &VALUES[0][0]), Code::NotReady);

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use keywright::access::{AccessLevel, Grant};
 use keywright::key::{Credential, Entry, Owner, Parsed, Pepper, Plaintext, Presented, parse};
-use keywright::verifier::index::{Ceiling, Index, Key};
+use keywright::verifier::index::Index;
+use keywright::verifier::live::{Ceiling, Key};
 
 /// How many of the keys are asked for: enough to leave every cache when the index is large.
 const SAMPLE: usize = 50_000;
@@ -33,7 +36,11 @@ pub fn filled(size: usize) -> Filled {
     let pepper = Pepper::generate(Timestamp::now()).unwrap();
     let grant = Grant::new::<&str>(AccessLevel::Full, &[]).unwrap();
     let index = Index::default();
-    index.set_account("shop", "acme", Some(Ceiling { grant: grant.clone(), disabled: false }));
+    index.set_account(
+        "shop",
+        "acme",
+        Some(Ceiling { grant: grant.clone(), disabled: false, max_lifetime: None, metadata: BTreeMap::new() }),
+    );
     let every = size.div_ceil(SAMPLE);
     let mut known = Vec::new();
     for n in 0..size {
@@ -45,23 +52,27 @@ pub fn filled(size: usize) -> Filled {
             id: presented(plaintext.expose()).id(),
             prefix: "kw".to_owned(),
             serial: 1,
+            revision: 0,
             issued_at: Timestamp::UNIX_EPOCH,
             delivered_at: Some(Timestamp::UNIX_EPOCH),
+            retires_at: None,
             hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
                 .to_owned(),
             tag: pepper.tag(&plaintext).unwrap(),
             sealed: None,
         };
-        index.apply_entry(&uid, &Entry::first(owner, credential));
+        index.apply_entry(&uid, &Entry::first(owner, credential, None));
         index.apply_key(Key {
             uid: uid.into(),
             namespace: "shop".into(),
             name: name.into(),
             account: "acme".into(),
             display_name: None,
-            grant: grant.clone(),
+            grant: Some(grant.clone()),
             disabled: false,
             expires_at: None,
+            revoke_before: None,
+            metadata: BTreeMap::new(),
         });
         if n % every == 0 {
             known.push(plaintext.expose().to_owned());

@@ -84,6 +84,11 @@ impl Scope {
         }
     }
 
+    /// The resource that it names; `None` for every one.
+    pub fn resource(&self) -> Option<&str> {
+        self.resource.as_deref()
+    }
+
     /// Does holding `self` permit all of `wanted`?
     pub fn covers(&self, wanted: &Scope) -> bool {
         let resource = self.resource.is_none() || self.resource == wanted.resource;

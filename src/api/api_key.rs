@@ -1,12 +1,16 @@
 //! `ApiKey`: one key, as its owner declares it.
 
 use std::collections::BTreeMap;
+use std::time::Duration as StdDuration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::core::Duration;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{ApiKeyStatus, schema};
 use crate::access::{AccessLevel, Grant, GrantError};
 
 // An unknown field makes the whole object unreadable on purpose: a later version may bring a limit that this one
@@ -27,12 +31,14 @@ use crate::access::{AccessLevel, Grant, GrantError};
     selectable = ".spec.displayName",
     selectable = ".status.state",
     selectable = ".status.keyId",
+    selectable = ".status.displayName",
+    validation = Rule::new("!has(self.spec.cloneFrom) || self.spec.cloneFrom.name != self.metadata.name").message("a key cannot be cloned from itself"),
     printcolumn(name = "Account", type_ = "string", json_path = ".spec.account"),
-    printcolumn(name = "Access", type_ = "string", json_path = ".spec.accessLevel"),
+    printcolumn(name = "Access", type_ = "string", json_path = ".status.access.level"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Key", type_ = "string", json_path = ".status.hint"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Display Name", type_ = "string", json_path = ".spec.displayName", priority = 1),
+    printcolumn(name = "Display Name", type_ = "string", json_path = ".status.displayName", priority = 1),
     printcolumn(name = "Expires", type_ = "date", json_path = ".spec.expiresAt", priority = 1),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName", priority = 1),
     printcolumn(
@@ -44,8 +50,10 @@ use crate::access::{AccessLevel, Grant, GrantError};
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new(
-    "self.accessLevel == 'Custom' ? has(self.scopes) && size(self.scopes) > 0 : !has(self.scopes) || size(self.scopes) == 0"
-).message("accessLevel Custom needs 1 to 64 scopes; ReadOnly and Full take none"))]
+    "has(self.accessLevel) && self.accessLevel == 'Custom' ? has(self.scopes) && size(self.scopes) > 0 : !has(self.scopes) || size(self.scopes) == 0"
+).message("accessLevel Custom needs 1 to 64 scopes; ReadOnly, Full and a clone without accessLevel take none"))]
+#[x_kube(validation = Rule::new("has(self.accessLevel) || has(self.cloneFrom)").message("accessLevel is needed: ReadOnly, Full or Custom; only a key with cloneFrom may leave it out"))]
+#[x_kube(validation = Rule::new("has(self.cloneFrom) == has(oldSelf.cloneFrom)").message("cloneFrom cannot be set or removed later: create a new key"))]
 #[x_kube(validation = Rule::new(
     "(has(self.secret) && has(self.secret.name)) == (has(oldSelf.secret) && has(oldSelf.secret.name))"
 ).message("secret.name cannot be set or removed later: create a new key, or clone this one"))]
@@ -60,12 +68,13 @@ pub struct ApiKeySpec {
     #[schemars(length(min = 1, max = 128))]
     pub display_name: Option<String>,
 
-    /// `ReadOnly` reads everything the account may, `Full` reads and changes it, `Custom` does exactly what `scopes` lists.
-    pub access_level: AccessLevel,
+    /// `ReadOnly` reads everything the account may, `Full` reads and changes it, `Custom` does exactly what `scopes` lists. Needed unless `cloneFrom` is set, and then it takes over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_level: Option<AccessLevel>,
 
     /// Only with accessLevel Custom: 1 to 64 of `<resource>:<read|write|*>`. `*:read` is legal; `write` does not imply `read`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "scopes_schema")]
+    #[schemars(schema_with = "schema::scopes")]
     #[x_kube(validation = Rule::new("self.all(x, self.exists_one(y, x == y))").message("scopes must differ from each other"))]
     pub scopes: Vec<String>,
 
@@ -73,20 +82,83 @@ pub struct ApiKeySpec {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
 
+    /// Another key of the same namespace and account, whose display name, access level and scopes this one takes over as they are when it is first reconciled. Never its value, `disabled` or expiry. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("cloneFrom cannot be changed: create a new key"))]
+    pub clone_from: Option<CloneSource>,
+
     /// From this moment on every call is refused, to the second. Move it forward to revive the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "deadline_schema")]
+    #[schemars(schema_with = "schema::moment")]
     #[x_kube(validation = Rule::new("self < timestamp('9999-12-30T00:00:00Z')").message("expiresAt must be before 9999-12-30; leave it out for a key that does not expire"))]
     pub expires_at: Option<Time>,
+
+    /// When a new value takes the place of the current one, in the same Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
 
     /// The Secret that the plaintext is delivered in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretTemplate>,
+
+    /// Up to 8 pairs for the upstream, such as plan or team: carried in the verifier's answers, never interpreted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::metadata")]
+    #[x_kube(validation = Rule::new("self.all(k, k.matches('^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$'))").message("keys of metadata are 1 to 32 of a-z, 0-9 and `-`, beginning with a letter, for they become header names"))]
+    pub metadata: BTreeMap<String, String>,
+
+    /// Reserved for limits that narrow a key. There are none yet, and a verifier refuses every call with a key that has one it does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::restrictions")]
+    pub restrictions: Option<Restrictions>,
 }
+
+/// The key that another one is a clone of.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CloneSource {
+    /// Its name, in the same namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// When a new value takes the place of the current one.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rotation {
+    /// Raise it, and a new value is minted. One that is not higher than every one before is ignored, as a re-sync may bring it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub revision: Option<i64>,
+
+    /// A new value is minted this long after the last one, such as `2160h`: 1 minute to 10 years.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("rotation.interval must be 1m to 87600h (10 years)"))]
+    pub interval: Option<Duration>,
+
+    /// How long the value before keeps working beside the new one, counted from the new one's delivery: 0s to 1 year, by default `24h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    #[x_kube(validation = Rule::new("duration(self) <= duration('8760h')").message("rotation.overlap must be 0s to 8760h (1 year)"))]
+    pub overlap: Option<Duration>,
+
+    /// Values issued before this moment are refused at once: the answer to a leak, together with a higher `revision`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::moment")]
+    #[x_kube(validation = Rule::new("self < timestamp('9999-12-30T00:00:00Z')").message("rotation.revokeBefore must be before 9999-12-30; to refuse every value set disabled: true"))]
+    pub revoke_before: Option<Time>,
+}
+
+/// Limits that narrow a key. None exists yet; an unknown one makes the key unreadable, and so refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Restrictions {}
 
 /// The Secret that the plaintext is delivered in.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.deleteAfter) || (has(self.delivery) && self.delivery == 'Once')").message("secret.deleteAfter goes only with delivery: Once"))]
 pub struct SecretTemplate {
     /// Its name, by default the ApiKey's. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,12 +169,44 @@ pub struct SecretTemplate {
     #[x_kube(validation = Rule::new("self == oldSelf").message("secret.name cannot be changed: create a new key, or clone this one"))]
     pub name: Option<String>,
 
-    /// What each key of the Secret holds: `value` (the plaintext) or `keyId` (the public part). By default `{api-key: value, key-id: keyId}`. A change counts from the next value on: this one cannot be read again.
+    /// `Mounted` keeps the Secret. `Once` deletes it `deleteAfter` after the delivery, as one looks at a value once; a rotation reveals the next one again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryMode>,
+
+    /// With delivery Once: how long the Secret stays, 1 second to 1 year, by default `1h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("secret.deleteAfter must be 1s to 8760h (1 year)"))]
+    pub delete_after: Option<Duration>,
+
+    /// What each key of the Secret holds: `value` (the plaintext), `keyId` (its public part) or `siteId` (the account's public key). By default `{api-key: value, key-id: keyId}`. A change counts from the next value on: this one cannot be read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = 8))]
     #[x_kube(validation = Rule::new("self.exists(k, self[k] == 'value')").message("one key of the Secret must hold `value`, or nobody could ever read it"))]
     #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))").message("keys of a Secret are made of letters, digits, `-`, `_` and `.`, at most 253 of them, and are neither `.` nor begin with `..`"))]
     pub data: Option<BTreeMap<String, SecretItem>>,
+
+    /// Labels of the Secret. A change counts from the next value on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && !k.startsWith('keywright.dev/') && k != 'app.kubernetes.io/managed-by')").message("keys of secret.labels are [<domain>/]<name>, and neither keywright.dev/ nor app.kubernetes.io/managed-by, which are Keywright's own"))]
+    pub labels: BTreeMap<String, String>,
+
+    /// Annotations of the Secret. A change counts from the next value on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::annotations")]
+    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && !k.startsWith('keywright.dev/') && k != 'app.kubernetes.io/managed-by')").message("keys of secret.annotations are [<domain>/]<name>, and neither keywright.dev/ nor app.kubernetes.io/managed-by, which are Keywright's own"))]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What becomes of the Secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeliveryMode {
+    /// It stays, for workloads to mount.
+    #[default]
+    Mounted,
+    /// It is deleted a while after the delivery.
+    Once,
 }
 
 /// What one key of the delivered Secret holds.
@@ -113,12 +217,49 @@ pub enum SecretItem {
     Value,
     /// The public id of the key, for logs.
     KeyId,
+    /// The Site ID of the account.
+    SiteId,
 }
 
+/// How long the value before keeps working where the spec says nothing.
+const DEFAULT_OVERLAP: StdDuration = StdDuration::from_hours(24);
+/// How long a Secret is shown where the spec says nothing.
+const DEFAULT_DELETE_AFTER: StdDuration = StdDuration::from_hours(1);
+
 impl ApiKeySpec {
-    /// What the key may do, before its account's ceiling.
-    pub fn grant(&self) -> Result<Grant, GrantError> {
-        Grant::new(self.access_level, &self.scopes)
+    /// What the spec itself says the key may do, before its account's ceiling; `None` leaves it to what was cloned.
+    pub fn grant(&self) -> Result<Option<Grant>, GrantError> {
+        match self.access_level {
+            Some(level) => Grant::new(level, &self.scopes).map(Some),
+            None if self.scopes.is_empty() => Ok(None),
+            None => Err(GrantError::ScopesWithoutCustom),
+        }
+    }
+
+    /// The revision that is asked for; 0 where none is.
+    pub fn revision(&self) -> i64 {
+        self.rotation.as_ref().and_then(|r| r.revision).unwrap_or_default()
+    }
+
+    /// How long after its issue a value is replaced.
+    pub fn rotation_interval(&self) -> Option<StdDuration> {
+        self.rotation.as_ref().and_then(|r| r.interval).map(StdDuration::from)
+    }
+
+    /// How long the value before keeps working, the default filled in.
+    pub fn overlap(&self) -> StdDuration {
+        self.rotation.as_ref().and_then(|r| r.overlap).map_or(DEFAULT_OVERLAP, StdDuration::from)
+    }
+
+    /// Values issued before this are refused.
+    pub fn revoke_before(&self) -> Option<Timestamp> {
+        self.rotation.as_ref().and_then(|r| r.revoke_before.as_ref()).map(|at| at.0)
+    }
+
+    /// How long the Secret stays after a delivery; `None` is for good.
+    pub fn shown_for(&self) -> Option<StdDuration> {
+        let secret = self.secret.as_ref().filter(|s| s.delivery == Some(DeliveryMode::Once))?;
+        Some(secret.delete_after.map_or(DEFAULT_DELETE_AFTER, StdDuration::from))
     }
 
     /// What each key of the delivered Secret holds, the default filled in.
@@ -135,114 +276,4 @@ impl ApiKey {
         let chosen = self.spec.secret.as_ref().and_then(|s| s.name.as_deref());
         chosen.or(self.metadata.name.as_deref()).unwrap_or_default()
     }
-}
-
-/// What Keywright says of a key. A projection: nothing is ever decided from it.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ApiKeyStatus {
-    /// The key at a glance. Where several apply: Invalid before Expired before Disabled before Pending before Active.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
-
-    /// The public id of the current value: it stands in logs and in the answers to your gateway.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_id: Option<String>,
-
-    /// How the current value begins, to recognise it by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-
-    /// The Secret in this namespace that the plaintext was delivered in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_name: Option<String>,
-
-    /// What the key may do under its account's ceiling, as it is in force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access: Option<Access>,
-
-    /// The values that are accepted, newest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["keyId"]))]
-    pub credentials: Vec<CredentialStatus>,
-
-    /// The generation of the spec that this status speaks of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-
-    /// `Ready`: the spec can be honoured and is. `SecretAvailable`: the Secret is there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// A key at a glance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum State {
-    /// The spec cannot be honoured; the condition `Ready` says why.
-    Invalid,
-    /// `expiresAt` has passed.
-    Expired,
-    /// The key or its account is disabled.
-    Disabled,
-    /// Its value is not delivered yet.
-    Pending,
-    /// Calls with it pass.
-    Active,
-}
-
-/// What a key may do, as it is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Access {
-    /// The level that is left under the account's ceiling.
-    pub level: AccessLevel,
-    /// The scopes, where the level is Custom.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub scopes: Vec<String>,
-}
-
-/// One value of a key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CredentialStatus {
-    /// Its public id.
-    pub key_id: String,
-    /// Which minting it is: 1, 2, …
-    pub serial: i64,
-    /// When it was minted.
-    #[schemars(schema_with = "time_schema")]
-    pub issued_at: Time,
-}
-
-/// The type's own description speaks of Go; the field's must win.
-pub(super) fn time_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "string", "format": "date-time"})
-}
-
-/// The API server's `date-time` admits more than RFC 3339 does, such as an offset of 99 hours; what we could not read
-/// back, we would have to refuse.
-fn deadline_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "string",
-        "format": "date-time",
-        "maxLength": 35,
-        "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([.]\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$",
-    })
-}
-
-/// Bounds on every item and on the list keep the rules within the API server's cost budget; atomic, because in a
-/// set another field manager's addition would survive the owner's forced apply.
-pub(super) fn scopes_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array",
-        "minItems": 1,
-        "maxItems": 64,
-        "x-kubernetes-list-type": "atomic",
-        "items": {
-            "type": "string",
-            "maxLength": 100,
-            "pattern": r"^(\*|[a-z0-9]([a-z0-9._-]*[a-z0-9])?):(read|write|\*)$",
-        },
-    })
 }

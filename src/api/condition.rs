@@ -8,6 +8,11 @@ pub const CONDITION_READY: &str = "Ready";
 /// The Secret with the plaintext is there.
 pub const CONDITION_SECRET_AVAILABLE: &str = "SecretAvailable";
 
+/// The platform has suspended the key or its account. There only while it is true; the reason is the Suspension's.
+pub const CONDITION_SUSPENDED: &str = "Suspended";
+/// The key's current value is near its end. There only while it is true.
+pub const CONDITION_EXPIRING: &str = "Expiring";
+
 /// Why a condition is as it is. Users alert on these; they do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -35,6 +40,28 @@ pub enum Reason {
     Delivered,
     /// Somebody deleted the Secret.
     Removed,
+    /// A scope names a resource that the Account does not list.
+    UnknownScope,
+    /// The key to clone from is not there.
+    CloneSourceNotFound,
+    /// The key to clone from is a clone itself, and not resolved yet.
+    CloneSourceNotReady,
+    /// The keys clone each other in a circle.
+    CloneCycle,
+    /// The key to clone from belongs to another account.
+    CloneOtherAccount,
+    /// `revokeBefore` lies in the future: a value minted now would be refused.
+    RevokedInAdvance,
+    /// A revision is not higher than every one before. Said in an Event.
+    RevisionIgnored,
+    /// The Secret was shown for its time and deleted.
+    Revealed,
+    /// The current value is near its end.
+    ExpiresSoon,
+    /// An Account with members shares its namespace with another.
+    MembersNeedOwnNamespace,
+    /// The RoleBinding of the members is not ours to touch.
+    MemberConflict,
     /// Ready, said of an Account.
     Accepted,
 }
@@ -55,36 +82,59 @@ impl Reason {
             Reason::EntryUnreadable => "EntryUnreadable",
             Reason::Delivered => "Delivered",
             Reason::Removed => "Removed",
+            Reason::UnknownScope => "UnknownScope",
+            Reason::CloneSourceNotFound => "CloneSourceNotFound",
+            Reason::CloneSourceNotReady => "CloneSourceNotReady",
+            Reason::CloneCycle => "CloneCycle",
+            Reason::CloneOtherAccount => "CloneOtherAccount",
+            Reason::RevokedInAdvance => "RevokedInAdvance",
+            Reason::RevisionIgnored => "RevisionIgnored",
+            Reason::Revealed => "Revealed",
+            Reason::ExpiresSoon => "ExpiresSoon",
+            Reason::MembersNeedOwnNamespace => "MembersNeedOwnNamespace",
+            Reason::MemberConflict => "MemberConflict",
             Reason::Accepted => "Accepted",
         }
     }
 }
 
-/// Sets one condition. `lastTransitionTime` moves only when the status does, so that the same facts give the same bytes.
-pub fn set_condition(
-    conditions: &mut Vec<Condition>,
-    type_: &str,
-    status: bool,
-    reason: Reason,
-    message: &str,
+impl AsRef<str> for Reason {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+/// The conditions of one status, said anew. `lastTransitionTime` moves only when a status does, so that the same facts
+/// give the same bytes; one that is not said again is gone.
+pub struct Conditions {
+    before: Vec<Condition>,
+    said: Vec<Condition>,
     generation: Option<i64>,
     now: Timestamp,
-) {
-    let status = if status { "True" } else { "False" };
-    let since = conditions
-        .iter()
-        .find(|c| c.type_ == type_ && c.status == status)
-        .map_or_else(|| Time(now), |c| c.last_transition_time.clone());
-    let condition = Condition {
-        type_: type_.to_owned(),
-        status: status.to_owned(),
-        reason: reason.as_str().to_owned(),
-        message: message.to_owned(),
-        observed_generation: generation,
-        last_transition_time: since,
-    };
-    match conditions.iter_mut().find(|c| c.type_ == type_) {
-        Some(old) => *old = condition,
-        None => conditions.push(condition),
+}
+
+impl Conditions {
+    /// In the place of those before, of this generation of the spec.
+    pub fn after(before: Vec<Condition>, generation: Option<i64>, now: Timestamp) -> Self {
+        Self { before, said: Vec::new(), generation, now }
+    }
+
+    /// Says one.
+    pub fn say(&mut self, type_: &str, status: bool, reason: impl AsRef<str>, message: impl Into<String>) {
+        let status = if status { "True" } else { "False" };
+        let same = self.before.iter().find(|c| c.type_ == type_ && c.status == status);
+        self.said.push(Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.as_ref().to_owned(),
+            message: message.into(),
+            observed_generation: self.generation,
+            last_transition_time: same.map_or_else(|| Time(self.now), |c| c.last_transition_time.clone()),
+        });
+    }
+
+    /// All that was said.
+    pub fn into_vec(self) -> Vec<Condition> {
+        self.said
     }
 }

@@ -5,8 +5,15 @@ mod api_key;
 mod condition;
 mod crds;
 pub mod names;
+mod schema;
+mod status;
+mod suspension;
 
-pub use account::{Account, AccountSpec, AccountStatus};
-pub use api_key::{Access, ApiKey, ApiKeySpec, ApiKeyStatus, CredentialStatus, SecretItem, SecretTemplate, State};
-pub use condition::{CONDITION_READY, CONDITION_SECRET_AVAILABLE, Reason, set_condition};
+pub use account::{Account, AccountSpec, Member, MemberKind, MemberRole};
+pub use api_key::{ApiKey, ApiKeySpec, CloneSource, DeliveryMode, Restrictions, Rotation, SecretItem, SecretTemplate};
+pub use condition::{
+    CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CONDITION_SUSPENDED, Conditions, Reason,
+};
 pub use crds::{CrdFile, crd_files};
+pub use status::{Access, AccountStatus, ApiKeyStatus, CredentialStatus, KeyCounts, State};
+pub use suspension::{Suspension, SuspensionSpec, Target, TargetKind};

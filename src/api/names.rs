@@ -21,6 +21,11 @@ pub const PEPPER_SECRET_TYPE: &str = "keywright.dev/pepper";
 /// The type of the Secret that holds the key which seals undelivered plaintexts.
 pub const SEALING_KEY_SECRET_TYPE: &str = "keywright.dev/sealing-key";
 
+/// The type of the Secret that reserves a Site ID, in [`ENTRIES_NAMESPACE`], under the id in lower case.
+pub const SITE_ID_SECRET_TYPE: &str = "keywright.dev/site-id";
+/// The one key of that Secret: `<namespace>/<name>` of the account.
+pub const SITE_ID_DATA_KEY: &str = "account";
+
 /// The one pepper Secret, in [`ENTRIES_NAMESPACE`].
 pub const PEPPER_NAME: &str = "keywright-pepper";
 /// The one sealing-key Secret, in [`SYSTEM_NAMESPACE`].
@@ -29,6 +34,17 @@ pub const SEALING_KEY_NAME: &str = "keywright-sealing-key";
 pub const CANARY_NAME: &str = "keywright-canary";
 /// The policy that confines the operator to Secrets of our types, and its binding.
 pub const OPERATOR_SECRETS_POLICY: &str = "keywright-operator-secrets";
+
+/// The ClusterRoles that members of an account get, by role.
+pub const OWNER_ROLE: &str = "keywright-owner";
+/// See [`OWNER_ROLE`].
+pub const ADMIN_ROLE: &str = "keywright-admin";
+/// The RoleBindings that give them, in the account's namespace.
+pub const OWNERS_BINDING: &str = "keywright-members-owner";
+/// See [`OWNERS_BINDING`].
+pub const ADMINS_BINDING: &str = "keywright-members-admin";
+/// The policy that confines the operator to those, and its binding.
+pub const OPERATOR_BINDINGS_POLICY: &str = "keywright-operator-bindings";
 
 /// On a delivered Secret: which minting its value is, 1, 2, … The policy refuses a lower one.
 pub const SERIAL_ANNOTATION: &str = "keywright.dev/serial";

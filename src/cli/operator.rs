@@ -37,6 +37,10 @@ pub(super) struct Args {
     /// How long an entry without an ApiKey is kept; it may be a restore in progress
     #[arg(long, env = "KEYWRIGHT_ORPHAN_GRACE", default_value = "24h", value_parser = duration::parse)]
     orphan_grace: Duration,
+
+    /// How long before its end a value is warned of, by an Event, a condition and a metric
+    #[arg(long, env = "KEYWRIGHT_EXPIRY_WARNING", default_value = "168h", value_parser = duration::parse)]
+    expiry_warning: Duration,
 }
 
 impl Args {
@@ -47,6 +51,7 @@ impl Args {
             hasher: Hasher::new(self.argon2_memory, self.argon2_iterations, self.argon2_parallelism)?,
             orphan_interval: self.orphan_interval,
             orphan_grace: self.orphan_grace,
+            warn_before: self.expiry_warning,
         };
         Ok(operator::run(config).await?)
     }

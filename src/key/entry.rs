@@ -3,9 +3,13 @@
 //! It is stored as one Secret and changed only by compare-and-swap, so its history is linear whatever the operators
 //! believe. The functions here take an entry and give the next one; they know nothing of storage.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+
+use crate::access::{AccessLevel, Grant, GrantError};
 
 use super::{HashError, Hasher, KeyId, Parsed, Pepper, Plaintext, SealError, Sealed, SealingKey, Tag, parse};
 
@@ -21,8 +25,17 @@ pub struct Entry {
     pub owner: Owner,
     /// The serial of the newest minting.
     pub last_serial: u64,
+    /// The highest revision that a value was minted for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: i64,
+    /// What was cloned, when the key is a clone: resolved once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloned: Option<Cloned>,
     /// The newest value.
     pub current: Credential,
+    /// The value before, accepted until its `retires_at`; it has none while the newest is not delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retiring: Option<Credential>,
     /// The Secret that the newest delivery went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Delivery>,
@@ -43,6 +56,29 @@ pub struct Owner {
     pub uid: String,
 }
 
+/// What a clone took over from its source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Cloned {
+    /// The source's `metadata.name`, in the same namespace.
+    pub source: String,
+    /// Its name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Its level.
+    pub access_level: AccessLevel,
+    /// Its scopes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+}
+
+impl Cloned {
+    /// What it permits.
+    pub fn grant(&self) -> Result<Grant, GrantError> {
+        Grant::new(self.access_level, &self.scopes)
+    }
+}
+
 /// Where a value was delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +87,19 @@ pub struct Delivery {
     pub name: String,
     /// The Secret's `metadata.uid`.
     pub uid: String,
+    /// What became of it; it stands here and not in status, for it decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// What became of a delivered Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Ended {
+    /// It was shown for its time, and then we deleted it.
+    Revealed,
+    /// Somebody deleted it.
+    Removed,
 }
 
 /// One value of a key, without its plaintext.
@@ -63,11 +112,17 @@ pub struct Credential {
     pub prefix: String,
     /// Which minting it is: 1, 2, …
     pub serial: u64,
+    /// The revision that it was minted for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: i64,
     /// When it was minted.
     pub issued_at: Timestamp,
     /// When the Secret with it was written; until then it is `sealed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivered_at: Option<Timestamp>,
+    /// From when on it is refused, because a newer one was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retires_at: Option<Timestamp>,
     /// argon2id as a PHC string.
     pub hash: String,
     /// Keyed BLAKE3.
@@ -75,6 +130,23 @@ pub struct Credential {
     /// The plaintext, for the operator alone, until it is delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
+}
+
+/// A value about to be recorded: which one, and of whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Minting<'a> {
+    /// Which minting it is.
+    pub serial: u64,
+    /// The revision that it is for.
+    pub revision: i64,
+    /// The ApiKey's uid.
+    pub owner_uid: &'a str,
+}
+
+// serde hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// Why an entry or a credential could not be made or read.
@@ -101,8 +173,7 @@ impl Credential {
     /// Records a fresh plaintext as the given minting of an ApiKey: hashed, tagged and sealed. Takes about 20 ms.
     pub fn record(
         plaintext: &Plaintext,
-        serial: u64,
-        owner_uid: &str,
+        minting: Minting<'_>,
         hasher: &Hasher,
         pepper: &Pepper,
         sealing_key: &SealingKey,
@@ -116,12 +187,14 @@ impl Credential {
         Ok(Self {
             id,
             prefix: prefix.to_owned(),
-            serial,
+            serial: minting.serial,
+            revision: minting.revision,
             issued_at: now,
             delivered_at: None,
+            retires_at: None,
             hash: hasher.hash(plaintext)?,
             tag: pepper.tag_presented(&presented).ok_or(EntryError::Tag)?,
-            sealed: Some(sealing_key.seal(plaintext, owner_uid, id)?),
+            sealed: Some(sealing_key.seal(plaintext, minting.owner_uid, id)?),
         })
     }
 
@@ -133,15 +206,41 @@ impl Credential {
 
 impl Entry {
     /// The entry of a key whose first value was just recorded.
-    pub fn first(owner: Owner, credential: Credential) -> Self {
+    pub fn first(owner: Owner, credential: Credential, cloned: Option<Cloned>) -> Self {
         Self {
             format: FORMAT,
             owner,
             last_serial: credential.serial,
+            revision: credential.revision,
+            cloned,
             current: credential,
+            retiring: None,
             secret: None,
             orphaned_at: None,
         }
+    }
+
+    /// The next entry, after a further value was recorded. The one before goes on until the new one is delivered; one
+    /// that was retiring already ends.
+    #[must_use]
+    pub fn rotated(&self, credential: Credential) -> Self {
+        Self {
+            last_serial: credential.serial,
+            revision: self.revision.max(credential.revision),
+            retiring: Some(self.current.clone()),
+            current: credential,
+            ..self.clone()
+        }
+    }
+
+    /// The values that a call may be made with, if nothing else speaks against it; newest first.
+    pub fn credentials(&self) -> impl Iterator<Item = &Credential> {
+        std::iter::once(&self.current).chain(&self.retiring)
+    }
+
+    /// The Secret that holds the newest value, if it was delivered.
+    pub fn delivery(&self) -> Option<&Delivery> {
+        self.secret.as_ref().filter(|_| self.undelivered().is_none())
     }
 
     /// The value that was committed and not yet delivered.
@@ -149,13 +248,28 @@ impl Entry {
         self.current.delivered_at.is_none().then_some(&self.current)
     }
 
-    /// The next entry, after the newest value was written into a Secret: the seal is erased.
+    /// The next entry, after the newest value was written into a Secret: the seal is erased, and the value before
+    /// retires when `overlap` has passed.
     #[must_use]
-    pub fn delivered(&self, secret: Delivery, now: Timestamp) -> Self {
+    pub fn delivered(&self, secret: Delivery, overlap: Duration, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.current.sealed = None;
         next.current.delivered_at = Some(now);
         next.secret = Some(secret);
+        if let Some(retiring) = &mut next.retiring {
+            // An overlap without end would be no retirement.
+            retiring.retires_at = Some(now.checked_add(overlap).unwrap_or(now));
+        }
+        next
+    }
+
+    /// The next entry, after something became of the delivered Secret.
+    #[must_use]
+    pub fn ended(&self, how: Ended) -> Self {
+        let mut next = self.clone();
+        if let Some(secret) = &mut next.secret {
+            secret.ended = Some(how);
+        }
         next
     }
 
@@ -203,11 +317,39 @@ mod tests {
     fn delivery_erases_the_seal_and_notes_the_secret() {
         let entry = Entry::from_json(STORED.as_bytes()).unwrap();
         assert!(entry.undelivered().is_some());
-        let secret = Delivery { name: "billing".into(), uid: "s-1".into() };
-        let next = entry.delivered(secret.clone(), Timestamp::UNIX_EPOCH);
+        let secret = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+        let next = entry.delivered(secret.clone(), Duration::ZERO, Timestamp::UNIX_EPOCH);
         assert!(next.undelivered().is_none());
         assert_eq!(next.current.sealed, None);
         assert_eq!(next.secret, Some(secret));
+    }
+
+    #[test]
+    fn a_rotation_keeps_one_value_retiring_from_the_delivery_of_the_next_on() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let secret = || Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+        let first = Entry::from_json(STORED.as_bytes()).unwrap().delivered(secret(), Duration::ZERO, at(0));
+        let next = |serial, revision| Credential {
+            serial,
+            revision,
+            delivered_at: None,
+            sealed: Some(
+                SealingKey::generate()
+                    .unwrap()
+                    .seal(&Plaintext::mint("kw").unwrap(), "8f1c", first.current.id)
+                    .unwrap(),
+            ),
+            ..first.current.clone()
+        };
+        let second = first.rotated(next(2, 5));
+        assert_eq!((second.last_serial, second.revision), (2, 5));
+        assert_eq!(second.retiring.as_ref().map(|c| (c.serial, c.retires_at)), Some((1, None)));
+        let second = second.delivered(secret(), Duration::from_secs(60), at(100));
+        assert_eq!(second.retiring.as_ref().unwrap().retires_at, Some(at(160)));
+        let third = second.rotated(next(3, 4));
+        assert_eq!(third.credentials().map(|c| c.serial).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(third.revision, 5, "the highest one seen");
+        assert_eq!(third.retiring.unwrap().retires_at, None, "it works until the third is delivered");
     }
 
     #[test]

@@ -7,14 +7,16 @@ mod id;
 mod plaintext;
 mod presented;
 mod seal;
+mod site_id;
 mod tag;
 
-pub use entry::{Credential, Delivery, Entry, EntryError, Owner};
+pub use entry::{Cloned, Credential, Delivery, Ended, Entry, EntryError, Minting, Owner};
 pub use hash::{HashError, Hasher, verify};
 pub use id::KeyId;
 pub use plaintext::{MintError, Plaintext};
 pub use presented::{Parsed, Presented, is_key_prefix, parse};
 pub use seal::{SealError, Sealed, SealingKey};
+pub use site_id::site_ids;
 pub use tag::{Pepper, PepperError, Tag};
 
 /// The secret of a key, in characters of base62: 43 carry 256 bits.

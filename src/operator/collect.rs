@@ -1,17 +1,19 @@
 //! Collects entries whose ApiKey is gone. Late and with care, for they may be a restore in progress: an entry goes only
 //! when a live look says that its ApiKey is not there or has another uid, and said so a grace period ago; and only so
-//! many in one run.
+//! many in one run. Its Secret goes at once: its value is refused already, and Kubernetes' garbage collector may take half
+//! a minute, or for ever where somebody added a second owner, and until then a re-created key would find its name taken.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::{Api, ResourceExt};
+use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::entries::{StoreError, Stored};
 use crate::api::ApiKey;
-use crate::key::Entry;
+use crate::key::{Entry, Owner};
 
 /// The most entries that one run deletes.
 const CAP: usize = 100;
@@ -39,9 +41,12 @@ async fn collect(context: &Context, grace: Duration) -> Result<(), StoreError> {
     let mut deleted = 0;
     for stored in context.entries.list().await?.into_iter().flatten() {
         let Some(alive) = is_alive(context, &stored.entry).await else { continue };
-        let outcome = match judge(&stored.entry, alive, Timestamp::now(), grace) {
+        let outcome = match judge(&stored.entry, alive, (context.now)(), grace) {
             Verdict::Keep => continue,
-            Verdict::Mark => mark(context, &stored, Some(Timestamp::now())).await,
+            Verdict::Mark => {
+                remove_secret(context, &stored.entry).await;
+                mark(context, &stored, Some((context.now)())).await
+            }
             Verdict::Unmark => mark(context, &stored, None).await,
             Verdict::Delete if deleted == CAP => continue,
             Verdict::Delete => {
@@ -60,6 +65,31 @@ async fn collect(context: &Context, grace: Duration) -> Result<(), StoreError> {
         tracing::info!(deleted, "collected entries of deleted ApiKeys");
     }
     Ok(())
+}
+
+/// Removes the Secrets of keys as they are deleted.
+pub async fn remove_secrets(context: Arc<Context>, mut gone: mpsc::UnboundedReceiver<String>) {
+    while let Some(uid) = gone.recv().await {
+        context.metrics.is_expiring(&uid, false);
+        match context.entries.get(&uid).await {
+            // What looks deleted may only be unreadable for this version.
+            Ok(Some(stored)) if is_alive(&context, &stored.entry).await == Some(false) => {
+                remove_secret(&context, &stored.entry).await;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%uid, %error, "the Secret of a deleted ApiKey is left to the garbage collector")
+            }
+        }
+    }
+}
+
+async fn remove_secret(context: &Context, entry: &Entry) {
+    let Some(delivery) = &entry.secret else { return };
+    if let Err(error) = context.secrets.remove(&entry.owner.namespace, delivery).await {
+        let Owner { namespace, name, .. } = &entry.owner;
+        tracing::warn!(%namespace, %name, %error, "the Secret of a deleted ApiKey is left to the garbage collector");
+    }
 }
 
 /// A live look, never the cache. `None` when it is not known.

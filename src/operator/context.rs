@@ -4,18 +4,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::Recorder;
 
 use super::entries::Entries;
 use super::metrics::Metrics;
 use super::secrets::Secrets;
+use super::streams::Known;
 use crate::key::{Hasher, Pepper, SealingKey};
 
 /// What every reconciliation is given.
 pub struct Context {
     /// The API server.
     pub client: Client,
+    /// Everything there is, as the watches have it.
+    pub known: Known,
     /// The records.
     pub entries: Entries,
     /// The delivered Secrets.
@@ -32,6 +36,10 @@ pub struct Context {
     pub sealing_key: Arc<SealingKey>,
     /// What is counted.
     pub metrics: Metrics,
+    /// How long before its end a value is warned of.
+    pub warn_before: Duration,
+    /// The time.
+    pub now: fn() -> Timestamp,
 }
 
 /// Exponential pauses by object: 250 ms, doubled with each failure, at most 5 minutes.

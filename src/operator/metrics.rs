@@ -1,6 +1,10 @@
 //! What the operator counts.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// What the operator counts.
@@ -18,6 +22,10 @@ pub struct Metrics {
     pub swaps_lost: Counter,
     /// Entries of deleted keys that were removed.
     pub orphans_collected: Counter,
+    /// Keys whose current value is near its end.
+    expiring: Gauge,
+    /// Their uids.
+    expiring_uids: Mutex<HashSet<String>>,
 }
 
 impl Metrics {
@@ -35,6 +43,22 @@ impl Metrics {
         for (name, help, counter) in all {
             registry.register(name, help, counter.clone());
         }
+        registry.register(
+            "keywright_keys_expiring",
+            "Keys whose current value ends soon and is not renewed by itself",
+            metrics.expiring.clone(),
+        );
         metrics
+    }
+
+    /// Whether the current value of this key is near its end.
+    pub fn is_expiring(&self, uid: &str, expiring: bool) {
+        let mut uids = self.expiring_uids.lock().unwrap_or_else(PoisonError::into_inner);
+        if expiring {
+            uids.insert(uid.to_owned());
+        } else {
+            uids.remove(uid);
+        }
+        self.expiring.set(i64::try_from(uids.len()).unwrap_or(i64::MAX));
     }
 }

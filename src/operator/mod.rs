@@ -6,17 +6,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use crate::api::names;
-use crate::key::Hasher;
+use crate::key::{Hasher, Pepper, SealingKey};
 use crate::server::{self, Admin, ServeError, Shutdown};
 
 pub mod api_key;
+pub mod router;
 
 mod account;
 mod collect;
@@ -26,6 +28,7 @@ mod guard;
 mod key_material;
 mod metrics;
 mod secrets;
+mod site_ids;
 mod streams;
 mod write;
 
@@ -33,6 +36,7 @@ use context::Context;
 use entries::Entries;
 use metrics::Metrics;
 use secrets::Secrets;
+use streams::Wakes;
 
 /// What `keywright operator` is told.
 pub struct Config {
@@ -46,6 +50,8 @@ pub struct Config {
     pub orphan_interval: Duration,
     /// How long an entry without an ApiKey is kept.
     pub orphan_grace: Duration,
+    /// How long before its end a value is warned of.
+    pub warn_before: Duration,
 }
 
 /// Why not ready; `None` when ready.
@@ -68,8 +74,24 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let admin_server = tokio::spawn(server::serve(listener, admin.router(), shutdown.clone()));
     tokio::select! {
         () = shutdown.wait() => {}
-        (context, config) = prepare(client, config, metrics, &not_ready) => {
-            if let Err(error) = reconcile_all(Arc::new(context), config, not_ready, shutdown).await {
+        (pepper, sealing_key) = prepare(&client, &not_ready) => {
+            let (known, wakes, complete) = streams::follow(&client);
+            let reporter = Reporter { controller: names::OPERATOR_MANAGER.to_owned(), instance: None };
+            let context = Arc::new(Context {
+                known,
+                entries: Entries::new(client.clone()),
+                secrets: Secrets::new(client.clone()),
+                recorder: Recorder::new(client.clone(), reporter),
+                backoff: context::Backoff::default(),
+                hasher: config.hasher.clone(),
+                client,
+                metrics,
+                pepper: Arc::new(pepper),
+                sealing_key: Arc::new(sealing_key),
+                warn_before: config.warn_before,
+                now: Timestamp::now,
+            });
+            if let Err(error) = reconcile_all(context, wakes, complete, config, not_ready, shutdown).await {
                 tracing::error!(%error, "a controller panicked");
             }
         }
@@ -80,35 +102,21 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
 /// Everything that must be so before the first key is touched: the API server answers, the policies hold the
 /// operator back, and the key material is there.
-async fn prepare(client: Client, config: Config, metrics: Metrics, not_ready: &NotReady) -> (Context, Config) {
+async fn prepare(client: &Client, not_ready: &NotReady) -> (Pepper, SealingKey) {
     let say = |why: &str| {
         tracing::warn!("not ready: {why}");
         *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     };
     say("waiting for the Kubernetes API server");
-    server::wait_for_api_server(&client).await;
+    server::wait_for_api_server(client).await;
     let mut pause = Duration::from_millis(250);
     loop {
         let attempt = async {
-            guard::check(&client).await?;
-            key_material::load(&client).await
+            guard::check(client).await?;
+            key_material::load(client).await
         };
         match attempt.await {
-            Ok((pepper, sealing_key)) => {
-                let reporter = Reporter { controller: names::OPERATOR_MANAGER.to_owned(), instance: None };
-                let context = Context {
-                    entries: Entries::new(client.clone()),
-                    secrets: Secrets::new(client.clone()),
-                    recorder: Recorder::new(client.clone(), reporter),
-                    backoff: context::Backoff::default(),
-                    hasher: config.hasher.clone(),
-                    client,
-                    metrics,
-                    pepper: Arc::new(pepper),
-                    sealing_key: Arc::new(sealing_key),
-                };
-                return (context, config);
-            }
+            Ok(material) => return material,
             Err(error) => say(&error.to_string()),
         }
         tokio::time::sleep(pause).await;
@@ -118,32 +126,30 @@ async fn prepare(client: Client, config: Config, metrics: Metrics, not_ready: &N
 
 async fn reconcile_all(
     context: Arc<Context>,
+    wakes: Wakes,
+    mut complete: watch::Receiver<bool>,
     config: Config,
     not_ready: NotReady,
     shutdown: Shutdown,
 ) -> Result<(), JoinError> {
-    let (accounts, keys) = (streams::accounts(&context.client), streams::keys(&context.client));
-    let (changes, changed) = mpsc::unbounded_channel();
-    let known_accounts =
-        api_key::Accounts { store: accounts.store.clone(), complete: accounts.complete.clone(), changed };
-    let listed = [accounts.complete.clone(), keys.complete.clone()];
-    let stopping = shutdown.clone();
-    // Told to stop, a controller takes no more events; one whose list is not complete yet would wait for it for ever.
-    let stopped_early = async move {
-        stopping.wait().await;
-        if listed.iter().all(|complete| *complete.borrow()) {
-            std::future::pending::<()>().await;
-        }
-    };
     let guarded = tokio::spawn(guard::keep_checking(context.client.clone(), not_ready.clone()));
     let collector = tokio::spawn(collect::run(context.clone(), config.orphan_interval, config.orphan_grace));
-    let account_controller = tokio::spawn(account::run(context.clone(), accounts, changes, shutdown.clone()));
-    let key_controller = tokio::spawn(api_key::run(context, keys, known_accounts, config.concurrency, shutdown));
     *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
     tracing::info!("ready: reconciling");
-    let ended = tokio::select! {
-        ended = async { tokio::try_join!(account_controller, key_controller) } => ended.map(|_| ()),
-        () = stopped_early => Ok(()),
+    let listed = tokio::select! {
+        listed = complete.wait_for(|complete| *complete) => listed.is_ok(),
+        () = shutdown.wait() => false,
+    };
+    let ended = if listed {
+        let Wakes { keys, accounts, gone } = wakes;
+        let accounts = tokio::spawn(account::run(context.clone(), accounts, shutdown.clone()));
+        let removal = tokio::spawn(collect::remove_secrets(context.clone(), gone));
+        let keys = tokio::spawn(api_key::run(context, keys, config.concurrency, shutdown));
+        let ended = tokio::try_join!(accounts, keys).map(|_| ());
+        removal.abort();
+        ended
+    } else {
+        Ok(())
     };
     collector.abort();
     guarded.abort();

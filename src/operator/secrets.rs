@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
-use std::collections::BTreeMap;
 
+use super::api_key::plan::Presence;
 use super::write::{self, wipe};
 use crate::api::{ApiKey, SecretItem, names};
 use crate::key::{Credential, Delivery, Plaintext};
@@ -35,17 +35,6 @@ pub enum WriteOutcome {
     Immutable,
 }
 
-/// What stands under the name of a delivered Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// The Secret that was delivered.
-    Present,
-    /// Nothing.
-    Missing,
-    /// Something else.
-    Other,
-}
-
 /// Why a full write of ours was refused, where that says what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
@@ -70,12 +59,14 @@ impl Secrets {
         key: &ApiKey,
         credential: &Credential,
         plaintext: &Plaintext,
+        site_id: &str,
     ) -> Result<WriteOutcome, kube::Error> {
         let api = self.api(key);
         let name = key.secret_name();
         let mut secret = body(key, credential.serial, |item| match item {
             SecretItem::Value => plaintext.expose().as_bytes().to_vec(),
             SecretItem::KeyId => credential.id.to_string().into_bytes(),
+            SecretItem::SiteId => site_id.as_bytes().to_vec(),
         });
         let mut outcome = Ok(WriteOutcome::Taken);
         for _ in 0..ATTEMPTS {
@@ -88,7 +79,11 @@ impl Secrets {
             outcome = match answer {
                 Ok(mut answer) => {
                     let written = Written {
-                        delivery: Delivery { name: name.to_owned(), uid: answer.uid().unwrap_or_default() },
+                        delivery: Delivery {
+                            name: name.to_owned(),
+                            uid: answer.uid().unwrap_or_default(),
+                            ended: None,
+                        },
                         version: answer.resource_version().unwrap_or_default(),
                     };
                     answer.data.as_mut().map(wipe);
@@ -108,11 +103,12 @@ impl Secrets {
         outcome
     }
 
-    /// Is the Secret that was delivered still there? A dry run of an update with its uid tells.
+    /// Is the Secret that was delivered still there? A dry run of an update tells. With its uid, unless it was revealed:
+    /// then it is gone, and whatever of ours stands under the name is meant.
     pub async fn look(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Presence, kube::Error> {
         let mut secret = body(key, serial, |_| Vec::new());
         secret.metadata.name = Some(delivery.name.clone());
-        secret.metadata.uid = Some(delivery.uid.clone());
+        secret.metadata.uid = delivery.ended.is_none().then(|| delivery.uid.clone());
         match self.api(key).replace(&delivery.name, &write::dry_run_by_us(), &secret).await {
             Ok(_) => Ok(Presence::Present),
             Err(error) => match refusal(&error) {
@@ -125,20 +121,52 @@ impl Secrets {
         }
     }
 
+    /// Deletes whatever of ours stands under the name, until nothing does. It is blanked first, by an update that the
+    /// policy refuses where the Secret holds a newer value, and deleted in the version of that answer.
+    pub async fn conceal(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<(), kube::Error> {
+        let blank = body(key, serial, |_| Vec::new());
+        for _ in 0..ATTEMPTS {
+            match self.api(key).replace(&delivery.name, &write::by_us(), &blank).await {
+                Ok(blanked) => {
+                    let uid = blanked.uid().unwrap_or_default();
+                    self.delete(&self.api(key), &delivery.name, &uid, blanked.resource_version()).await?;
+                }
+                Err(error) => match refusal(&error) {
+                    Some(Refusal::NotThere | Refusal::NotOurs) => return Ok(()),
+                    // Changed in between.
+                    Some(Refusal::Exists) => {}
+                    // It cannot be blanked, so it is known to be ours only by its uid.
+                    Some(Refusal::Immutable) => {
+                        return self.delete(&self.api(key), &delivery.name, &delivery.uid, None).await;
+                    }
+                    None => return Err(error),
+                },
+            }
+        }
+        Ok(())
+    }
+
     /// Removes exactly what was written: somebody else had delivered already, and this one is a stray.
     pub async fn undo(&self, key: &ApiKey, written: &Written) -> Result<(), kube::Error> {
-        self.delete(key, &written.delivery, Some(written.version.clone())).await
+        let Written { delivery, version } = written;
+        self.delete(&self.api(key), &delivery.name, &delivery.uid, Some(version.clone())).await
     }
 
-    /// Removes the Secret that was delivered, whatever was done to it since.
-    pub async fn remove(&self, key: &ApiKey, delivery: &Delivery) -> Result<(), kube::Error> {
-        self.delete(key, delivery, None).await
+    /// Removes the Secret of a key that is gone, whatever was done to it since.
+    pub async fn remove(&self, namespace: &str, delivery: &Delivery) -> Result<(), kube::Error> {
+        let api = Api::namespaced(self.0.clone(), namespace);
+        self.delete(&api, &delivery.name, &delivery.uid, None).await
     }
 
-    async fn delete(&self, key: &ApiKey, delivery: &Delivery, version: Option<String>) -> Result<(), kube::Error> {
-        let preconditions = Preconditions { resource_version: version, uid: Some(delivery.uid.clone()) };
-        let params = DeleteParams::default().preconditions(preconditions);
-        match self.api(key).delete(&delivery.name, &params).await {
+    async fn delete(
+        &self,
+        api: &Api<Secret>,
+        name: &str,
+        uid: &str,
+        version: Option<String>,
+    ) -> Result<(), kube::Error> {
+        let preconditions = Preconditions { resource_version: version, uid: Some(uid.to_owned()) };
+        match api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
             // Gone or changed since: not ours to remove any more.
             Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
             Err(error) => Err(error),
@@ -162,12 +190,17 @@ fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Sec
         block_owner_deletion: Some(false),
     };
     let data = key.spec.secret_data().into_iter().map(|(name, item)| (name, ByteString(value(item))));
+    // Ours come last, so that they win.
+    let template = key.spec.secret.clone().unwrap_or_default();
+    let (mut labels, mut annotations) = (template.labels, template.annotations);
+    labels.insert(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned());
+    annotations.insert(names::SERIAL_ANNOTATION.to_owned(), serial.to_string());
     Secret {
         metadata: ObjectMeta {
             name: Some(key.secret_name().to_owned()),
             namespace: key.namespace(),
-            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
-            annotations: Some(BTreeMap::from([(names::SERIAL_ANNOTATION.to_owned(), serial.to_string())])),
+            labels: Some(labels),
+            annotations: Some(annotations),
             owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },

@@ -1,81 +1,191 @@
-//! Watches of ApiKeys and Accounts, each reflected into a store. An object that cannot be read by this version is
-//! passed over and said in the log, so that it does not stall the watch of all others.
+//! Watches of ApiKeys, Accounts and Suspensions, each reflected into a store, and what their changes wake. An object that
+//! cannot be read by this version is passed over and said in the log, so that it does not stall the watch of all others.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt::Debug;
-use std::future::ready;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{Lookup, Store, store};
+use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::api::{Account, ApiKey};
+use super::router::{FullName, Router, Wake};
+use crate::api::{Account, ApiKey, Suspension, TargetKind};
 
-/// A watch, and what it has seen.
-pub struct Reflected<K>
-where
-    K: Lookup<DynamicType = ()> + Clone + 'static,
-{
-    /// Events; the store is fed while they are taken.
-    pub events: Pin<Box<dyn Stream<Item = Result<Event<K>, watcher::Error>> + Send>>,
-    /// Everything there is.
-    pub store: Store<K>,
-    /// Turns true when the first list is complete. The store's own `wait_until_ready` wakes only one of those that
-    /// wait for it (kube 5.0), and that one is the controller.
-    pub complete: watch::Receiver<bool>,
+/// How long changes of keys are gathered before their account's counts are written.
+const COUNT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Everything there is, as the watches have it.
+pub struct Known {
+    /// All ApiKeys.
+    pub keys: Store<ApiKey>,
+    /// All Accounts.
+    pub accounts: Store<Account>,
+    /// All Suspensions.
+    pub suspensions: Store<Suspension>,
 }
 
-/// All ApiKeys.
-pub fn keys(client: &Client) -> Reflected<ApiKey> {
-    reflected(client)
+impl Known {
+    /// One key.
+    pub fn key(&self, namespace: &str, name: &str) -> Option<Arc<ApiKey>> {
+        self.keys.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// One account.
+    pub fn account(&self, namespace: &str, name: &str) -> Option<Arc<Account>> {
+        self.accounts.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// Why something is suspended, if it is. Of several the one whose name comes first.
+    pub fn suspension(&self, namespace: &str, kind: TargetKind, name: &str) -> Option<Arc<Suspension>> {
+        let concerns = |suspension: &Suspension| {
+            let target = &suspension.spec.target;
+            target.kind == kind && target.name == name && suspension.metadata.namespace.as_deref() == Some(namespace)
+        };
+        self.suspensions.state_filter(concerns).into_iter().min_by_key(|suspension| suspension.name_any())
+    }
 }
 
-/// All Accounts.
-pub fn accounts(client: &Client) -> Reflected<Account> {
-    reflected(client)
+/// Where wake-ups arrive. Unbounded, for a watch must never wait; what they hold is a name each.
+pub struct Wakes {
+    /// Keys to look at.
+    pub keys: mpsc::UnboundedReceiver<FullName>,
+    /// Accounts to look at.
+    pub accounts: mpsc::UnboundedReceiver<FullName>,
+    /// The uids of keys that are gone.
+    pub gone: mpsc::UnboundedReceiver<String>,
 }
 
-fn reflected<K>(client: &Client) -> Reflected<K>
+/// Watches everything, in a task of its own. The receiver turns true when every first list is complete: a key that is
+/// looked at before its account is known would be told that there is none.
+pub fn follow(client: &Client) -> (Known, Wakes, watch::Receiver<bool>) {
+    let (keys, key_events) = reflected::<ApiKey>(client);
+    let (accounts, account_events) = reflected::<Account>(client);
+    let (suspensions, suspension_events) = reflected::<Suspension>(client);
+    let (key_wakes, keys_woken) = mpsc::unbounded_channel();
+    let (account_wakes, accounts_woken) = mpsc::unbounded_channel();
+    let (gone, are_gone) = mpsc::unbounded_channel();
+    let (complete, completed) = watch::channel(false);
+    let switch = Arc::new(Switch {
+        router: Mutex::default(),
+        keys: key_wakes,
+        accounts: account_wakes,
+        gone,
+        counts: Mutex::default(),
+    });
+    tokio::spawn(async move {
+        let lists = watch::Sender::new(0);
+        let all_listed = async {
+            // Fails only when the sender is gone, and it is right here.
+            let _ = lists.subscribe().wait_for(|lists| *lists == 3).await;
+            complete.send_replace(true);
+        };
+        let count = || lists.send_modify(|lists| *lists += 1);
+        tokio::join!(
+            drive(key_events, &switch, count, Router::key, Router::key_gone, Router::keys_listed),
+            drive(account_events, &switch, count, Router::account, Router::account_gone, Router::accounts_listed),
+            drive(
+                suspension_events,
+                &switch,
+                count,
+                Router::suspension,
+                |router, _, uid| router.suspension_gone(uid),
+                Router::suspensions_listed
+            ),
+            switch.flush_counts(),
+            all_listed,
+        );
+    });
+    let wakes = Wakes { keys: keys_woken, accounts: accounts_woken, gone: are_gone };
+    (Known { keys, accounts, suspensions }, wakes, completed)
+}
+
+/// Passes wake-ups on to those who wait for them.
+struct Switch {
+    router: Mutex<Router>,
+    keys: mpsc::UnboundedSender<FullName>,
+    accounts: mpsc::UnboundedSender<FullName>,
+    gone: mpsc::UnboundedSender<String>,
+    counts: Mutex<HashSet<FullName>>,
+}
+
+impl Switch {
+    fn route(&self, wakes: impl FnOnce(&mut Router) -> Vec<Wake>) {
+        let wakes = wakes(&mut self.router.lock().unwrap_or_else(PoisonError::into_inner));
+        for wake in wakes {
+            // Sending fails only when nobody reconciles any more.
+            match wake {
+                Wake::Key(name) => drop(self.keys.send(name)),
+                Wake::Account(name) => drop(self.accounts.send(name)),
+                Wake::Counts(name) => drop(self.counts.lock().unwrap_or_else(PoisonError::into_inner).insert(name)),
+                Wake::KeyGone(uid) => drop(self.gone.send(uid)),
+            }
+        }
+    }
+
+    async fn flush_counts(&self) {
+        loop {
+            tokio::time::sleep(COUNT_PAUSE).await;
+            let dirty = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+            for name in dirty {
+                let _ = self.accounts.send(name);
+            }
+        }
+    }
+}
+
+/// Takes the events of one resource. The store is fed while they are taken, so whoever is woken finds the change there.
+async fn drive<K: Resource<DynamicType = ()> + ResourceExt>(
+    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+    switch: &Switch,
+    count: impl Fn(),
+    apply: impl Fn(&mut Router, &K) -> Vec<Wake>,
+    gone: impl Fn(&mut Router, &FullName, &str) -> Vec<Wake>,
+    listed: impl Fn(&mut Router, &HashSet<String>) -> Vec<Wake>,
+) {
+    let mut events = std::pin::pin!(events);
+    let (mut uids, mut first) = (HashSet::new(), true);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => uids.clear(),
+            Ok(Event::InitApply(object)) => {
+                uids.insert(object.uid().unwrap_or_default());
+                switch.route(|router| apply(router, &object));
+            }
+            Ok(Event::InitDone) => {
+                switch.route(|router| listed(router, &uids));
+                uids = HashSet::new();
+                if std::mem::take(&mut first) {
+                    count();
+                }
+            }
+            Ok(Event::Apply(object)) => switch.route(|router| apply(router, &object)),
+            Ok(Event::Delete(object)) => {
+                let name = (object.namespace().unwrap_or_default(), object.name_any());
+                switch.route(|router| gone(router, &name, &object.uid().unwrap_or_default()));
+            }
+            Err(error) => tracing::debug!(%error, "a watch"),
+        }
+    }
+}
+
+type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<Event<K>, watcher::Error>> + Send>>;
+
+fn reflected<K>(client: &Client) -> (Store<K>, Events<K>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (reader, writer) = store();
     let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    let readable =
-        watcher(api, watcher::Config::default()).default_backoff().filter_map(|event| ready(readable(event)));
-    let (listed, complete) = watch::channel(false);
-    let events = reflector(writer, readable).inspect(move |event| {
-        if matches!(event, Ok(Event::InitDone)) {
-            listed.send_replace(true);
-        }
-    });
-    Reflected { events: Box::pin(events), store: reader, complete }
-}
-
-/// What each object looked like last.
-#[derive(Default)]
-pub struct Seen(HashMap<String, u64>);
-
-impl Seen {
-    /// Does it look other than before? `print` is what counts of it.
-    pub fn is_new(&mut self, object: &impl ResourceExt, print: &impl Hash) -> bool {
-        let mut hasher = DefaultHasher::new();
-        print.hash(&mut hasher);
-        let print = hasher.finish();
-        self.0.insert(object.uid().unwrap_or_default(), print) != Some(print)
-    }
-
-    /// It was deleted.
-    pub fn forget(&mut self, object: &impl ResourceExt) {
-        self.0.remove(&object.uid().unwrap_or_default());
-    }
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let readable = events.filter_map(|event| std::future::ready(readable(event)));
+    (reader, Box::pin(reflector(writer, readable)))
 }
 
 fn readable<K: Resource<DynamicType = ()>>(

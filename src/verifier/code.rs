@@ -15,10 +15,18 @@ pub enum Code {
     Unknown,
     /// The key is disabled.
     Disabled,
+    /// The platform has suspended the key.
+    Suspended,
     /// The key has expired.
     Expired,
+    /// A newer value has taken the place of this one.
+    Retired,
+    /// The value was issued before the owner's `revokeBefore`.
+    Revoked,
     /// The key's account is disabled.
     AccountDisabled,
+    /// The platform has suspended the key's account.
+    AccountSuspended,
     /// The key's account is gone.
     AccountNotFound,
     /// The key, under its account's ceiling, does not permit what the route asks for.
@@ -34,14 +42,18 @@ pub enum Code {
 
 impl Code {
     /// Every code, for metrics that begin at zero.
-    pub const ALL: [Code; 12] = [
+    pub const ALL: [Code; 16] = [
         Code::Ok,
         Code::Missing,
         Code::Malformed,
         Code::Unknown,
         Code::Disabled,
+        Code::Suspended,
         Code::Expired,
+        Code::Retired,
+        Code::Revoked,
         Code::AccountDisabled,
+        Code::AccountSuspended,
         Code::AccountNotFound,
         Code::InsufficientScope,
         Code::WrongAccount,
@@ -57,8 +69,12 @@ impl Code {
             Code::Malformed => "malformed",
             Code::Unknown => "unknown",
             Code::Disabled => "disabled",
+            Code::Suspended => "suspended",
             Code::Expired => "expired",
+            Code::Retired => "retired",
+            Code::Revoked => "revoked",
             Code::AccountDisabled => "account_disabled",
+            Code::AccountSuspended => "account_suspended",
             Code::AccountNotFound => "account_not_found",
             Code::InsufficientScope => "insufficient_scope",
             Code::WrongAccount => "wrong_account",
@@ -85,8 +101,12 @@ impl Code {
             Code::Malformed => "Not an API key",
             Code::Unknown => "Unknown API key",
             Code::Disabled => "The API key is disabled",
+            Code::Suspended => "The API key is suspended",
             Code::Expired => "The API key has expired",
+            Code::Retired => "The API key has been rotated",
+            Code::Revoked => "The API key has been revoked",
             Code::AccountDisabled => "The account is disabled",
+            Code::AccountSuspended => "The account is suspended",
             Code::AccountNotFound => "The account does not exist",
             Code::InsufficientScope => "The API key does not permit this",
             Code::WrongAccount => "The API key belongs to another account",
@@ -107,6 +127,16 @@ impl Code {
                 "Check that the key is the one in the Secret now; a deleted or re-created key has another value."
             }
             Code::Disabled => "Ask an owner or admin of the account to set spec.disabled of the ApiKey to false.",
+            Code::Suspended => {
+                "The platform has suspended this key; its owner reads the reason in the ApiKey's condition Suspended."
+            }
+            Code::Retired => "A newer value has taken the place of this one; read it from the Secret.",
+            Code::Revoked => {
+                "Every value issued before a certain time was revoked; read the newer one from the Secret."
+            }
+            Code::AccountSuspended => {
+                "The platform has suspended the account; its owner reads the reason in the Account's condition Suspended."
+            }
             Code::Expired => {
                 "Ask an owner or admin of the account to move spec.expiresAt of the ApiKey forward, or use a newer key."
             }

@@ -6,8 +6,10 @@ use arc_swap::Guard;
 use jiff::Timestamp;
 
 use super::code::Code;
-use super::index::{Ceiling, Live, View};
+use super::index::View;
+use super::live::{Account, Live};
 use super::question::{Need, Question};
+use crate::access::Grant;
 use crate::key::Presented;
 
 /// The answer. Its default is a deny.
@@ -25,8 +27,21 @@ pub struct Verdict<'v> {
 pub struct Holder<'v> {
     /// The value.
     pub live: &'v Live,
-    /// The ceiling of its account, where that exists.
-    pub ceiling: Guard<Option<Arc<Ceiling>>>,
+    /// Its account.
+    pub account: Guard<Arc<Account>>,
+}
+
+impl Holder<'_> {
+    /// What the value may do under its account's ceiling, in force.
+    pub fn grant(&self) -> Option<Grant> {
+        Some(self.live.grant()?.under(&self.account.ceiling.as_deref()?.grant))
+    }
+
+    /// When the value ends by itself: with its key, by its age, or because a newer one has come.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let by_age = self.account.ceiling.as_deref().and_then(|ceiling| self.live.outlives(ceiling));
+        [self.live.key.expires_at, by_age, self.live.retires_at].into_iter().flatten().min()
+    }
 }
 
 impl Verdict<'_> {
@@ -49,29 +64,43 @@ pub fn decide<'v>(view: &'v View<'_>, presented: &Presented<'_>, question: &Ques
         Some(false) => return Verdict::deny(Code::Unknown),
         None => return Verdict { code: Code::NotReady, holder: None, unproven: Some(live) },
     }
-    let ceiling = live.ceiling();
-    let code = judge(live, ceiling.as_deref(), question, now);
-    Verdict { code, holder: Some(Holder { live, ceiling }), unproven: None }
+    let account = live.account();
+    let code = judge(live, &account, question, now);
+    Verdict { code, holder: Some(Holder { live, account }), unproven: None }
 }
 
-fn judge(live: &Live, ceiling: Option<&Ceiling>, question: &Question, now: Timestamp) -> Code {
+fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) -> Code {
     let key = &*live.key;
-    let Some(ceiling) = ceiling else { return Code::AccountNotFound };
+    let is_over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+    let Some(ceiling) = account.ceiling.as_deref() else { return Code::AccountNotFound };
+    if account.suspended {
+        return Code::AccountSuspended;
+    }
+    if live.suspended {
+        return Code::Suspended;
+    }
     if ceiling.disabled {
         return Code::AccountDisabled;
     }
     if key.disabled {
         return Code::Disabled;
     }
-    if key.expires_at.is_some_and(|at| at <= now) {
+    if is_over(key.expires_at) || is_over(live.outlives(ceiling)) {
         return Code::Expired;
+    }
+    if is_over(live.retires_at) {
+        return Code::Retired;
+    }
+    if key.revoke_before.is_some_and(|before| live.issued_at < before) {
+        return Code::Revoked;
     }
     if !question.accepts(&key.namespace, &key.account) {
         return Code::WrongAccount;
     }
+    let Some(grant) = live.grant() else { return Code::NotReady };
     match &question.need {
         Need::Any => Code::Ok,
-        Need::Scope(scope) if key.grant.allows(scope) && ceiling.grant.allows(scope) => Code::Ok,
+        Need::Scope(scope) if grant.allows(scope) && ceiling.grant.allows(scope) => Code::Ok,
         Need::Scope(_) => Code::InsufficientScope,
     }
 }

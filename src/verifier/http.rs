@@ -1,5 +1,6 @@
 //! `ANY /auth` for gateways and `POST /v1/verify` for programs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -98,8 +99,7 @@ fn allow(holder: &Holder<'_>) -> Response {
 
 /// What the key may do under the ceiling, in force.
 fn scopes(holder: &Holder<'_>) -> Vec<String> {
-    let grant = holder.ceiling.as_deref().map(|ceiling| holder.live.key.grant.under(&ceiling.grant));
-    grant.iter().flat_map(Grant::scopes).map(ToString::to_string).collect()
+    holder.grant().iter().flat_map(Grant::scopes).map(ToString::to_string).collect()
 }
 
 fn deny(code: Code, question: Option<&Question>, detail: Option<&str>) -> Response {
@@ -187,6 +187,8 @@ struct VerifyAnswer {
     scopes: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
 }
 
 async fn verify(
@@ -228,10 +230,13 @@ fn verify_answer(verdict: &Verdict<'_>) -> Response {
         answer.key_id = Some(holder.live.id.to_string());
         answer.account = Some(format!("{}/{}", key.namespace, key.account));
         answer.name = Some(key.name.to_string());
-        answer.display_name = key.display_name.as_deref().map(str::to_owned);
-        answer.access_level = holder.ceiling.as_deref().map(|c| key.grant.under(&c.grant).level());
+        answer.display_name = holder.live.display_name().map(str::to_owned);
+        answer.access_level = holder.grant().map(|grant| grant.level());
         answer.scopes = Some(scopes(holder));
-        answer.expires_at = key.expires_at.map(|at| at.to_string());
+        answer.expires_at = holder.ends_at().map(|at| at.to_string());
+        // The key's own win over its account's.
+        let of_account = holder.account.ceiling.iter().flat_map(|ceiling| &ceiling.metadata);
+        answer.metadata = of_account.chain(&key.metadata).map(|(k, v)| (k.clone(), v.clone())).collect();
     }
     json(StatusCode::OK, &answer)
 }

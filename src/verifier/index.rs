@@ -10,67 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwapOption, Guard};
 use jiff::Timestamp;
 
-use crate::access::Grant;
+use super::live::{Account, AccountCell, Ceiling, Cloned, FullName, Key, Live, Uid};
+use crate::api::{Target, TargetKind};
 use crate::key::{Entry, KeyId, Pepper, Tag};
-
-/// A uid of the API server.
-pub type Uid = Box<str>;
-
-/// An ApiKey as far as decisions need it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Key {
-    /// `metadata.uid`
-    pub uid: Uid,
-    /// `metadata.namespace`
-    pub namespace: Box<str>,
-    /// `metadata.name`
-    pub name: Box<str>,
-    /// `spec.account`
-    pub account: Box<str>,
-    /// `spec.displayName`
-    pub display_name: Option<Box<str>>,
-    /// What it may do, before the ceiling.
-    pub grant: Grant,
-    /// `spec.disabled`
-    pub disabled: bool,
-    /// `spec.expiresAt`
-    pub expires_at: Option<Timestamp>,
-}
-
-/// An Account as far as decisions need it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ceiling {
-    /// What any of its keys may do.
-    pub grant: Grant,
-    /// `spec.disabled`
-    pub disabled: bool,
-}
-
-/// A value whose ApiKey exists: everything that `decide` looks at.
-#[derive(Clone)]
-pub struct Live {
-    /// The public id.
-    pub id: KeyId,
-    /// Which minting it is.
-    pub serial: u64,
-    /// The keyed hash to compare with.
-    pub tag: Tag,
-    /// The argon2id record, for when the tag's pepper is gone.
-    pub record: Arc<str>,
-    /// Its ApiKey.
-    pub key: Arc<Key>,
-    account: AccountCell,
-}
-
-impl Live {
-    /// Its account's ceiling at this moment; `None` when the account is not there.
-    pub fn ceiling(&self) -> Guard<Option<Arc<Ceiling>>> {
-        self.account.load()
-    }
-}
-
-/// An account's state, shared by all its keys; empty when the account is not there.
-type AccountCell = Arc<ArcSwapOption<Ceiling>>;
 
 type LiveMap = papaya::HashMap<KeyId, Live, foldhash::fast::RandomState>;
 
@@ -82,13 +24,23 @@ pub struct Index {
     sources: Mutex<Sources>,
 }
 
-/// The three resources as they were last seen, from which `live` is joined.
+/// The four resources as they were last seen, from which `live` is joined.
 #[derive(Default)]
 struct Sources {
-    keys: HashMap<Uid, Arc<Key>>,
-    entries: HashMap<Uid, Vec<Value>>,
-    /// By namespace and name.
-    accounts: HashMap<(Box<str>, Box<str>), AccountCell>,
+    keys: HashMap<FullName, Arc<Key>>,
+    entries: HashMap<Uid, Record>,
+    accounts: HashMap<FullName, AccountCell>,
+    suspensions: HashMap<Uid, (Box<str>, Target)>,
+    /// How many suspensions each target has, by namespace.
+    suspended: HashMap<(Box<str>, Target), usize>,
+}
+
+/// An entry.
+struct Record {
+    /// The ApiKey that it belongs to; its uid is the entry's.
+    owner: FullName,
+    values: Vec<Value>,
+    cloned: Option<Arc<Cloned>>,
 }
 
 /// One value of an entry.
@@ -98,6 +50,8 @@ struct Value {
     serial: u64,
     tag: Tag,
     record: Arc<str>,
+    issued_at: Timestamp,
+    retires_at: Option<Timestamp>,
 }
 
 /// How many of each the index holds.
@@ -111,6 +65,8 @@ pub struct Sizes {
     pub entries: usize,
     /// Accounts.
     pub accounts: usize,
+    /// Suspensions.
+    pub suspensions: usize,
 }
 
 /// A moment's view for one decision. Values that it lends stay valid while it lives.
@@ -145,59 +101,59 @@ impl Index {
             live: self.live.len(),
             keys: sources.keys.len(),
             entries: sources.entries.len(),
-            accounts: sources.accounts.values().filter(|cell| cell.load().is_some()).count(),
+            accounts: sources.accounts.values().filter(|cell| cell.load().ceiling.is_some()).count(),
+            suspensions: sources.suspensions.len(),
         }
     }
 
-    /// An ApiKey was added or changed.
+    /// An ApiKey was added or changed. One with the name of another is its re-creation.
     pub fn apply_key(&self, key: Key) {
         let mut sources = self.sources();
         let uid = key.uid.clone();
-        sources.keys.insert(uid.clone(), Arc::new(key));
+        let name = (key.namespace.clone(), key.name.clone());
+        if let Some(before) = sources.keys.insert(name, Arc::new(key))
+            && before.uid != uid
+        {
+            self.unlink(&sources, &before.uid);
+        }
         self.link(&mut sources, &uid);
     }
 
     /// An ApiKey was deleted, or cannot be read any more.
-    pub fn delete_key(&self, uid: &str) {
+    pub fn delete_key(&self, name: &FullName, uid: &str) {
         let mut sources = self.sources();
-        if sources.keys.remove(uid).is_some() {
-            self.unlink(sources.entries.get(uid).map_or(&[], Vec::as_slice));
+        if sources.keys.get(name).is_some_and(|key| *key.uid == *uid) {
+            sources.keys.remove(name);
+            self.unlink(&sources, uid);
         }
     }
 
     /// The list of ApiKeys is complete: what it did not name is gone.
     pub fn reset_keys(&self, listed: &HashSet<Uid>) {
         // Not in the loop's head: the lock would be held through the loop, which takes it again.
-        let gone = missing(self.sources().keys.keys(), listed);
-        for uid in gone {
-            self.delete_key(&uid);
+        let is_gone = |key: &&Arc<Key>| !listed.contains(&key.uid);
+        let gone: Vec<Arc<Key>> = self.sources().keys.values().filter(is_gone).cloned().collect();
+        for key in gone {
+            self.delete_key(&(key.namespace.clone(), key.name.clone()), &key.uid);
         }
     }
 
-    /// An entry was added or changed. An entry whose owner is another than its own name says is no entry.
+    /// An entry was added or changed. An entry whose owner is another than its own name says is no entry, and neither is
+    /// one that holds a clone's grant which cannot be read.
     pub fn apply_entry(&self, uid: &str, entry: &Entry) {
-        if entry.owner.uid != uid {
-            return self.delete_entry(uid);
-        }
+        let Some(record) = read(uid, entry) else { return self.delete_entry(uid) };
         let mut sources = self.sources();
-        let current = &entry.current;
-        let values = vec![Value {
-            id: current.id,
-            serial: current.serial,
-            tag: current.tag,
-            record: current.hash.as_str().into(),
-        }];
-        if let Some(old) = sources.entries.insert(uid.into(), values) {
-            let kept: Vec<KeyId> = sources.entries[uid].iter().map(|v| v.id).collect();
-            self.unlink(&old.into_iter().filter(|v| !kept.contains(&v.id)).collect::<Vec<_>>());
+        let kept: HashSet<KeyId> = record.values.iter().map(|value| value.id).collect();
+        if let Some(old) = sources.entries.insert(uid.into(), record) {
+            self.remove(old.values.iter().filter(|value| !kept.contains(&value.id)));
         }
         self.link(&mut sources, uid);
     }
 
     /// An entry was deleted, or cannot be read any more.
     pub fn delete_entry(&self, uid: &str) {
-        let values = self.sources().entries.remove(uid);
-        self.unlink(&values.unwrap_or_default());
+        let removed = self.sources().entries.remove(uid);
+        self.remove(removed.iter().flat_map(|record| &record.values));
     }
 
     /// The list of entries is complete: what it did not name is gone.
@@ -210,37 +166,114 @@ impl Index {
 
     /// An Account was added or changed; `None` when it was deleted, or cannot be read any more.
     pub fn set_account(&self, namespace: &str, name: &str, ceiling: Option<Ceiling>) {
-        account_cell(&mut self.sources(), namespace, name).store(ceiling.map(Arc::new));
+        let mut sources = self.sources();
+        let cell = account_cell(&mut sources, namespace, name);
+        let suspended = cell.load().suspended;
+        cell.store(Arc::new(Account { ceiling: ceiling.map(Arc::new), suspended }));
     }
 
     /// The list of Accounts is complete: what it did not name is gone.
-    pub fn reset_accounts(&self, listed: &HashSet<(Box<str>, Box<str>)>) {
+    pub fn reset_accounts(&self, listed: &HashSet<FullName>) {
         for (_, cell) in self.sources().accounts.iter().filter(|(name, _)| !listed.contains(*name)) {
-            cell.store(None);
+            cell.store(Arc::new(Account { ceiling: None, suspended: cell.load().suspended }));
+        }
+    }
+
+    /// A Suspension was added or changed.
+    pub fn apply_suspension(&self, uid: &str, namespace: &str, target: Target) {
+        let mut sources = self.sources();
+        let suspended = (Box::<str>::from(namespace), target);
+        if sources.suspensions.get(uid) == Some(&suspended) {
+            return;
+        }
+        self.lift(&mut sources, uid);
+        sources.suspensions.insert(uid.into(), suspended.clone());
+        *sources.suspended.entry(suspended.clone()).or_default() += 1;
+        self.mark(&mut sources, &suspended, true);
+    }
+
+    /// A Suspension was deleted.
+    pub fn delete_suspension(&self, uid: &str) {
+        self.lift(&mut self.sources(), uid);
+    }
+
+    /// The list of Suspensions is complete: what it did not name is gone.
+    pub fn reset_suspensions(&self, listed: &HashSet<Uid>) {
+        let mut sources = self.sources();
+        for uid in missing(sources.suspensions.keys(), listed) {
+            self.lift(&mut sources, &uid);
+        }
+    }
+
+    fn lift(&self, sources: &mut Sources, uid: &str) {
+        let Some(suspended) = sources.suspensions.remove(uid) else { return };
+        let left = sources.suspended.get_mut(&suspended).map_or(0, |count| {
+            *count = count.saturating_sub(1);
+            *count
+        });
+        if left == 0 {
+            sources.suspended.remove(&suspended);
+            self.mark(sources, &suspended, false);
+        }
+    }
+
+    fn mark(&self, sources: &mut Sources, (namespace, target): &(Box<str>, Target), suspended: bool) {
+        match target.kind {
+            TargetKind::Account => {
+                let cell = account_cell(sources, namespace, &target.name);
+                let ceiling = cell.load().ceiling.clone();
+                cell.store(Arc::new(Account { ceiling, suspended }));
+            }
+            TargetKind::ApiKey => {
+                let name = (namespace.clone(), target.name.as_str().into());
+                if let Some(uid) = sources.keys.get(&name).map(|key| key.uid.clone()) {
+                    self.link(sources, &uid);
+                }
+            }
         }
     }
 
     /// A value was proven by its argon2id record: remember the tag that the current pepper gives it.
     pub fn remember(&self, id: KeyId, serial: u64, uid: &str, tag: Tag) {
         let mut sources = self.sources();
-        let values = sources.entries.get_mut(uid).into_iter().flatten();
+        let values = sources.entries.get_mut(uid).into_iter().flat_map(|record| &mut record.values);
         for value in values.filter(|value| value.id == id && value.serial == serial) {
             value.tag = tag;
         }
         self.link(&mut sources, uid);
     }
 
+    /// Joins an entry's values with its ApiKey, when both are there and belong together.
     fn link(&self, sources: &mut Sources, uid: &str) {
-        let Some(key) = sources.keys.get(uid).cloned() else { return };
+        let key = sources.entries.get(uid).and_then(|record| sources.keys.get(&record.owner)).cloned();
+        let Some(key) = key.filter(|key| *key.uid == *uid) else { return };
         let account = account_cell(sources, &key.namespace, &key.account).clone();
+        let target = Target { kind: TargetKind::ApiKey, name: key.name.as_ref().to_owned() };
+        let suspended = sources.suspended.contains_key(&(key.namespace.clone(), target));
         let live = self.live.pin();
-        for Value { id, serial, tag, record } in sources.entries.get(uid).into_iter().flatten() {
-            let (key, account, record) = (key.clone(), account.clone(), record.clone());
-            live.insert(*id, Live { id: *id, serial: *serial, tag: *tag, record, key, account });
+        let Some(Record { values, cloned, .. }) = sources.entries.get(uid) else { return };
+        for Value { id, serial, tag, record, issued_at, retires_at } in values {
+            let value = Live {
+                id: *id,
+                serial: *serial,
+                tag: *tag,
+                record: record.clone(),
+                issued_at: *issued_at,
+                retires_at: *retires_at,
+                key: key.clone(),
+                suspended,
+                cloned: cloned.clone(),
+                account: account.clone(),
+            };
+            live.insert(*id, value);
         }
     }
 
-    fn unlink(&self, values: &[Value]) {
+    fn unlink(&self, sources: &Sources, uid: &str) {
+        self.remove(sources.entries.get(uid).into_iter().flat_map(|record| &record.values));
+    }
+
+    fn remove<'v>(&self, values: impl Iterator<Item = &'v Value>) {
         let live = self.live.pin();
         for value in values {
             live.remove(&value.id);
@@ -251,6 +284,29 @@ impl Index {
         // A panic between two steps of a writer leaves at worst a value that is not linked, which is a deny.
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn read(uid: &str, entry: &Entry) -> Option<Record> {
+    if entry.owner.uid != uid {
+        return None;
+    }
+    let cloned = match &entry.cloned {
+        Some(cloned) => Some(Arc::new(Cloned {
+            grant: cloned.grant().ok()?,
+            display_name: cloned.display_name.as_deref().map(Into::into),
+        })),
+        None => None,
+    };
+    let values = entry.credentials().map(|credential| Value {
+        id: credential.id,
+        serial: credential.serial,
+        tag: credential.tag,
+        record: credential.hash.as_str().into(),
+        issued_at: credential.issued_at,
+        retires_at: credential.retires_at,
+    });
+    let owner = (entry.owner.namespace.as_str().into(), entry.owner.name.as_str().into());
+    Some(Record { owner, values: values.collect(), cloned })
 }
 
 fn account_cell<'s>(sources: &'s mut Sources, namespace: &str, name: &str) -> &'s AccountCell {

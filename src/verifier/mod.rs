@@ -16,6 +16,7 @@ pub mod credential;
 pub mod decide;
 pub mod http;
 pub mod index;
+pub mod live;
 pub mod metrics;
 pub mod question;
 pub mod service;
@@ -82,8 +83,13 @@ impl prometheus_client::collector::Collector for IndexSize {
     fn encode(&self, mut encoder: prometheus_client::encoding::DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         use prometheus_client::encoding::EncodeMetric;
         let sizes = self.0.index.sizes();
-        let kinds =
-            [("values", sizes.live), ("keys", sizes.keys), ("entries", sizes.entries), ("accounts", sizes.accounts)];
+        let kinds = [
+            ("values", sizes.live),
+            ("keys", sizes.keys),
+            ("entries", sizes.entries),
+            ("accounts", sizes.accounts),
+            ("suspensions", sizes.suspensions),
+        ];
         for (kind, size) in kinds {
             let gauge = ConstGauge::new(i64::try_from(size).unwrap_or(i64::MAX));
             let name = format!("keywright_index_{kind}");

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::code::Code;
 use super::decide::{Verdict, decide};
-use super::index::{Index, Uid};
+use super::index::Index;
+use super::live::Uid;
 use super::metrics::{Metrics, Transport};
 use super::question::Question;
 use crate::key::{self, KeyId, Parsed, Presented};

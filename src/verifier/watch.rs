@@ -1,6 +1,6 @@
-//! Feeds the index from the API server: three watches and the pepper.
+//! Feeds the index from the API server: four watches and the pepper.
 //!
-//! The verifier waits for nobody: it watches ApiKeys, Accounts and entries itself. It is ready when every list is
+//! The verifier waits for nobody: it watches ApiKeys, Accounts, Suspensions and entries itself. It is ready when every list is
 //! complete, each a consistent read. A relist applies what it names as it comes and removes what it did not name at
 //! its end, so that it loses no deletion and opens no window.
 
@@ -20,9 +20,10 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::index::{Ceiling, Key, Uid};
+use super::live::{Ceiling, FullName, Key, Uid};
 use super::service::Service;
-use crate::api::{Account, ApiKey, names};
+use crate::access::GrantError;
+use crate::api::{Account, ApiKey, ApiKeySpec, Restrictions, Suspension, names};
 use crate::key::{Entry, Pepper};
 
 /// Follows everything, for ever; marks the service ready when the first lists are complete.
@@ -31,12 +32,11 @@ pub async fn follow(client: Client, service: Arc<Service>) {
     let any = watcher::Config::default();
     let of_type = any.clone().fields(&format!("type={}", names::ENTRY_SECRET_TYPE));
     let pepper = any.clone().fields(&format!("metadata.name={}", names::PEPPER_NAME));
-    let (keys_done, accounts_done, entries_done, pepper_done) =
-        (Done::default(), Done::default(), Done::default(), Done::default());
+    let [keys_done, accounts_done, suspensions_done, entries_done, pepper_done] = [(); 5].map(|()| Done::default());
     // An empty list is no pepper: `pepper_done` is set by the one that comes.
     let pepper_listed = Done::default();
     let all_done = async {
-        for done in [&keys_done, &accounts_done, &entries_done, &pepper_done] {
+        for done in [&keys_done, &accounts_done, &suspensions_done, &entries_done, &pepper_done] {
             done.wait().await;
         }
         service.set_ready();
@@ -44,7 +44,13 @@ pub async fn follow(client: Client, service: Arc<Service>) {
     };
     tokio::join!(
         follow_one(Api::<DeserializeGuard<ApiKey>>::all(client.clone()), any.clone(), Keys(&service), &keys_done),
-        follow_one(Api::<DeserializeGuard<Account>>::all(client), any, Accounts(&service), &accounts_done),
+        follow_one(
+            Api::<DeserializeGuard<Account>>::all(client.clone()),
+            any.clone(),
+            Accounts(&service),
+            &accounts_done
+        ),
+        follow_one(Api::<DeserializeGuard<Suspension>>::all(client), any, Suspensions(&service), &suspensions_done),
         follow_one(entries.clone(), of_type, Entries(&service), &entries_done),
         follow_one(entries, pepper, PepperSecret { service: &service, done: &pepper_done }, &pepper_listed),
         all_done,
@@ -117,24 +123,24 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
     type Id = Uid;
 
     fn apply(&self, object: DeserializeGuard<ApiKey>) -> Uid {
-        let uid = uid(object.meta());
+        let (uid, name) = (uid(object.meta()), full_name(object.meta()));
         if is_being_deleted(object.meta()) {
-            self.0.index.delete_key(&uid);
+            self.0.index.delete_key(&name, &uid);
             return uid;
         }
-        let read = object.0.map_err(|e| e.to_string()).and_then(|key| read_key(&key).map_err(|e| e.to_string()));
+        let read = object.0.map_err(|e| e.to_string()).and_then(|key| read_key(key).map_err(|e| e.to_string()));
         match read {
             Ok(key) => self.0.index.apply_key(key),
             Err(error) => {
                 tracing::warn!(%uid, %error, "an ApiKey cannot be read by this version; its key is refused");
-                self.0.index.delete_key(&uid);
+                self.0.index.delete_key(&name, &uid);
             }
         }
         uid
     }
 
     fn delete(&self, object: &DeserializeGuard<ApiKey>) {
-        self.0.index.delete_key(&uid(object.meta()));
+        self.0.index.delete_key(&full_name(object.meta()), &uid(object.meta()));
     }
 
     fn reset(&self, listed: &HashSet<Uid>) {
@@ -142,23 +148,43 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
     }
 }
 
-fn read_key(key: &ApiKey) -> Result<Key, crate::access::GrantError> {
+fn read_key(key: ApiKey) -> Result<Key, GrantError> {
+    let (namespace, name) = full_name(&key.metadata);
+    let (grant, revoke_before) = (key.spec.grant()?, key.spec.revoke_before());
+    // Whole, so that a new field of the spec cannot be forgotten here.
+    let ApiKeySpec {
+        account,
+        display_name,
+        access_level: _,
+        scopes: _,
+        disabled,
+        clone_from: _,
+        expires_at,
+        rotation: _,
+        secret: _,
+        metadata,
+        restrictions,
+    } = key.spec;
+    // There is no member yet; one that is not known makes the whole object unreadable.
+    let (None | Some(Restrictions {})) = restrictions;
     Ok(Key {
         uid: uid(&key.metadata),
-        namespace: key.metadata.namespace.as_deref().unwrap_or_default().into(),
-        name: key.metadata.name.as_deref().unwrap_or_default().into(),
-        account: key.spec.account.as_str().into(),
-        display_name: key.spec.display_name.as_deref().map(Into::into),
-        grant: key.spec.grant()?,
-        disabled: key.spec.disabled,
-        expires_at: key.spec.expires_at.as_ref().map(|at| at.0),
+        namespace,
+        name,
+        account: account.into(),
+        display_name: display_name.map(Into::into),
+        grant,
+        disabled,
+        expires_at: expires_at.map(|at| at.0),
+        revoke_before,
+        metadata,
     })
 }
 
 struct Accounts<'s>(&'s Service);
 
 impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
-    type Id = (Box<str>, Box<str>);
+    type Id = FullName;
 
     fn apply(&self, object: DeserializeGuard<Account>) -> Self::Id {
         let (namespace, name) = full_name(object.meta());
@@ -168,7 +194,8 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
         }
         let read = object.0.map_err(|e| e.to_string()).and_then(|account| {
             let grant = account.spec.ceiling().map_err(|e| e.to_string())?;
-            Ok(Ceiling { grant, disabled: account.spec.disabled })
+            let max_lifetime = account.spec.max_lifetime();
+            Ok(Ceiling { grant, disabled: account.spec.disabled, max_lifetime, metadata: account.spec.metadata })
         });
         if let Err(error) = &read {
             tracing::warn!(%namespace, %name, %error, "an Account cannot be read by this version; its keys are refused");
@@ -184,6 +211,32 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
 
     fn reset(&self, listed: &HashSet<Self::Id>) {
         self.0.index.reset_accounts(listed);
+    }
+}
+
+struct Suspensions<'s>(&'s Service);
+
+impl Sink<DeserializeGuard<Suspension>> for Suspensions<'_> {
+    type Id = Uid;
+
+    /// One that cannot be read any more goes on suspending what it did, and one that is being deleted until it is gone.
+    fn apply(&self, object: DeserializeGuard<Suspension>) -> Uid {
+        let (uid, (namespace, name)) = (uid(object.meta()), full_name(object.meta()));
+        match object.0 {
+            Ok(suspension) => self.0.index.apply_suspension(&uid, &namespace, suspension.spec.target),
+            Err(error) => {
+                tracing::error!(%namespace, %name, %error, "a Suspension cannot be read by this version; upgrade Keywright");
+            }
+        }
+        uid
+    }
+
+    fn delete(&self, object: &DeserializeGuard<Suspension>) {
+        self.0.index.delete_suspension(&uid(object.meta()));
+    }
+
+    fn reset(&self, listed: &HashSet<Uid>) {
+        self.0.index.reset_suspensions(listed);
     }
 }
 
@@ -253,6 +306,6 @@ fn uid(meta: &ObjectMeta) -> Uid {
     meta.uid.as_deref().unwrap_or_default().into()
 }
 
-fn full_name(meta: &ObjectMeta) -> (Box<str>, Box<str>) {
+fn full_name(meta: &ObjectMeta) -> FullName {
     (meta.namespace.as_deref().unwrap_or_default().into(), meta.name.as_deref().unwrap_or_default().into())
 }

@@ -1,75 +1,122 @@
 //! Does what was planned. The order of the writes is the issue protocol: commit the value to the entry, write the
 //! Secret, mark it delivered. A crash after any of them is mended by doing the rest with the same value.
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::Error;
-use super::plan::{Action, Problem};
-use crate::api::{ApiKey, Reason, names};
-use crate::key::{Credential, Entry, EntryError, Owner, Plaintext};
+use super::plan::{Action, Facts, Presence, Problem};
+use crate::api::{ApiKey, Reason, SecretItem, names};
+use crate::key::{Cloned, Credential, Ended, Entry, EntryError, Minting, Owner, Plaintext};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
 use crate::operator::secrets::{WriteOutcome, Written};
+use crate::operator::site_ids;
 
 /// How far it came.
-pub enum Outcome {
-    /// All was done; this is the entry now.
-    Done(Option<Stored>),
-    /// Something of the user's is in the way.
-    Blocked(Option<Stored>, Problem),
+pub struct Outcome {
+    /// The entry now.
+    pub entry: Option<Stored>,
+    /// What stands under the name of the Secret now.
+    pub secret: Option<Presence>,
+    /// Something of the user's that is in the way.
+    pub blocked: Option<Problem>,
 }
 
 /// Does the actions in order. [`StoreError::Lost`] means: observe and plan anew.
 pub async fn execute(
     context: &Context,
-    key: &ApiKey,
-    mut entry: Option<Stored>,
-    actions: &[Action],
+    facts: &Facts<'_>,
+    entry: Option<Stored>,
+    actions: Vec<Action>,
 ) -> Result<Outcome, Error> {
+    let mut outcome = Outcome { entry, secret: facts.secret, blocked: None };
     for action in actions {
-        match (action, entry) {
-            (Action::Mint { serial }, None) => entry = Some(mint(context, key, *serial).await?),
-            (Action::Deliver, Some(stored)) => match deliver(context, key, &stored).await? {
-                Ok(next) => entry = Some(next),
-                Err(problem) => return Ok(Outcome::Blocked(Some(stored), problem)),
+        match (action, outcome.entry.take()) {
+            (Action::Mint { serial, revision, cloned }, before) => {
+                let minted = mint(context, facts, before.as_ref(), serial, revision, cloned).await?;
+                outcome.entry = Some(minted);
+                outcome.secret = None;
+            }
+            (Action::Deliver, Some(stored)) => match deliver(context, facts, &stored).await? {
+                Ok(next) => {
+                    outcome.entry = Some(next);
+                    outcome.secret = Some(Presence::Present);
+                }
+                Err(problem) => return Ok(Outcome { entry: Some(stored), secret: None, blocked: Some(problem) }),
             },
+            (Action::NoteRemoved, Some(stored)) => {
+                outcome.entry = Some(end(context, stored, Ended::Removed).await?);
+            }
+            (Action::Conceal, Some(stored)) => {
+                let stored = end(context, stored, Ended::Revealed).await?;
+                let delivery = stored.entry.delivery().ok_or(StoreError::Lost)?;
+                context.secrets.conceal(facts.key, stored.entry.last_serial, delivery).await?;
+                outcome.entry = Some(stored);
+                outcome.secret = Some(Presence::Missing);
+            }
             // The plan and the entry do not fit together: somebody changed it.
-            (Action::Mint { .. }, Some(_)) | (Action::Deliver, None) => return Err(StoreError::Lost.into()),
+            (Action::Deliver | Action::NoteRemoved | Action::Conceal, None) => return Err(StoreError::Lost.into()),
         }
     }
-    Ok(Outcome::Done(entry))
+    Ok(outcome)
+}
+
+/// Notes what became of the Secret, first of all: whoever comes after a crash then goes on with it.
+async fn end(context: &Context, stored: Stored, how: Ended) -> Result<Stored, Error> {
+    if stored.entry.delivery().is_some_and(|delivery| delivery.ended == Some(how)) {
+        return Ok(stored);
+    }
+    Ok(context.entries.replace(&stored, &stored.entry.ended(how)).await?)
 }
 
 /// The commit point: from here on this value is the one of this serial.
-async fn mint(context: &Context, key: &ApiKey, serial: u64) -> Result<Stored, Error> {
+async fn mint(
+    context: &Context,
+    facts: &Facts<'_>,
+    before: Option<&Stored>,
+    serial: u64,
+    revision: i64,
+    cloned: Option<Cloned>,
+) -> Result<Stored, Error> {
+    let key = facts.key;
     let owner = Owner {
         namespace: key.namespace().unwrap_or_default(),
         name: key.name_any(),
         uid: key.uid().unwrap_or_default(),
     };
-    let plaintext = Plaintext::mint(names::DEFAULT_KEY_PREFIX)?;
-    let credential = record(context, plaintext, serial, &owner.uid).await?;
-    let stored = context.entries.create(&Entry::first(owner, credential)).await?;
+    let prefix = facts.account.map_or(names::DEFAULT_KEY_PREFIX, |account| account.spec.prefix());
+    let credential = record(context, Plaintext::mint(prefix)?, serial, revision, &owner.uid).await?;
+    let stored = match before {
+        None => context.entries.create(&Entry::first(owner, credential, cloned)).await?,
+        Some(before) => context.entries.replace(before, &before.entry.rotated(credential)).await?,
+    };
     context.metrics.minted.inc();
-    let id = stored.entry.current.id;
-    tracing::info!(namespace = %stored.entry.owner.namespace, name = %stored.entry.owner.name, key_id = %id, serial, "minted");
+    let Entry { owner, current, .. } = &stored.entry;
+    tracing::info!(namespace = %owner.namespace, name = %owner.name, key_id = %current.id, serial, "minted");
     Ok(stored)
 }
 
 /// argon2id takes 20 ms of a core, which other keys' reconciliations need not wait for.
-async fn record(context: &Context, plaintext: Plaintext, serial: u64, uid: &str) -> Result<Credential, Error> {
+async fn record(
+    context: &Context,
+    plaintext: Plaintext,
+    serial: u64,
+    revision: i64,
+    uid: &str,
+) -> Result<Credential, Error> {
     let (hasher, uid) = (context.hasher.clone(), uid.to_owned());
-    let (pepper, sealing_key) = (context.pepper.clone(), context.sealing_key.clone());
+    let (pepper, sealing_key, now) = (context.pepper.clone(), context.sealing_key.clone(), context.now);
     tokio::task::spawn_blocking(move || {
-        Credential::record(&plaintext, serial, &uid, &hasher, &pepper, &sealing_key, Timestamp::now())
+        let minting = Minting { serial, revision, owner_uid: &uid };
+        Credential::record(&plaintext, minting, &hasher, &pepper, &sealing_key, now())
     })
     .await
     .map_err(|_| Error::Panicked)?
     .map_err(|error| StoreError::Entry(error).into())
 }
 
-async fn deliver(context: &Context, key: &ApiKey, stored: &Stored) -> Result<Result<Stored, Problem>, Error> {
+async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Result<Result<Stored, Problem>, Error> {
+    let key = facts.key;
     let credential = stored.entry.undelivered().ok_or(StoreError::Lost)?;
     let sealed = credential.sealed.as_ref().ok_or(StoreError::Lost)?;
     let plaintext = match context.sealing_key.open(sealed, &stored.entry.owner.uid, credential.id) {
@@ -80,7 +127,8 @@ async fn deliver(context: &Context, key: &ApiKey, stored: &Stored) -> Result<Res
         }
     };
     let name = key.secret_name();
-    let written = match context.secrets.write(key, credential, &plaintext).await? {
+    let site_id = site_id(context, key).await?;
+    let written = match context.secrets.write(key, credential, &plaintext, &site_id).await? {
         WriteOutcome::Written(written) => written,
         WriteOutcome::Taken => {
             let message = format!(
@@ -96,7 +144,7 @@ async fn deliver(context: &Context, key: &ApiKey, stored: &Stored) -> Result<Res
         }
     };
     drop(plaintext);
-    let next = stored.entry.delivered(written.delivery.clone(), Timestamp::now());
+    let next = stored.entry.delivered(written.delivery.clone(), key.spec.overlap(), (context.now)());
     match context.entries.replace(stored, &next).await {
         Ok(stored) => {
             context.metrics.delivered.inc();
@@ -109,6 +157,16 @@ async fn deliver(context: &Context, key: &ApiKey, stored: &Stored) -> Result<Res
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The account's Site ID, where the Secret is to hold it.
+async fn site_id(context: &Context, key: &ApiKey) -> Result<String, Error> {
+    if !key.spec.secret_data().values().any(|item| *item == SecretItem::SiteId) {
+        return Ok(String::new());
+    }
+    let namespace = key.namespace().unwrap_or_default();
+    let reserved = site_ids::reserve(&context.client, &namespace, &key.spec.account).await?;
+    reserved.ok_or(Error::NoSiteId)
 }
 
 /// Somebody else changed the entry first. If the value was delivered elsewhere or a newer one was, or the entry is

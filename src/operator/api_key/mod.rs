@@ -8,26 +8,25 @@ use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::{self, Action as Next, ReconcileRequest, applier};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use super::account::Changed;
 use super::context::Context;
 use super::entries::StoreError;
-use super::streams::Reflected;
-use crate::api::{Account, ApiKey, Reason};
+use super::router::FullName;
+use crate::api::{ApiKey, Reason, TargetKind};
 use crate::key::MintError;
 use crate::server::Shutdown;
 
+mod events;
 mod execute;
+mod honour;
 mod observe;
 pub mod plan;
 mod status;
-mod trigger;
 
-use execute::Outcome;
 use plan::{Problem, plan};
 
 /// How long one reconciliation may take before it is given up and tried again.
@@ -51,6 +50,9 @@ pub enum Error {
     /// The API server refused, or could not be reached.
     #[error("{0}")]
     Api(#[from] kube::Error),
+    /// Every Site ID that was tried belongs to another account.
+    #[error("no Site ID is free")]
+    NoSiteId,
     /// It took too long.
     #[error("gave up after {PATIENCE:?}")]
     TimedOut,
@@ -59,76 +61,38 @@ pub enum Error {
     Panicked,
 }
 
-/// What the controller of Accounts knows.
-pub struct Accounts {
-    /// All of them.
-    pub store: Store<Account>,
-    /// Is the first list complete?
-    pub complete: watch::Receiver<bool>,
-    /// Those that changed.
-    pub changed: Changed,
-}
-
-/// Reconciles every ApiKey until told to stop.
+/// Reconciles every ApiKey that is woken, until told to stop.
 pub async fn run(
     context: Arc<Context>,
-    keys: Reflected<ApiKey>,
-    accounts: Accounts,
+    woken: mpsc::UnboundedReceiver<FullName>,
     concurrency: u16,
     shutdown: Shutdown,
 ) {
-    let Accounts { store: accounts, mut complete, changed } = accounts;
-    // A key that is looked at before its account is known would be told that there is none.
-    if complete.wait_for(|complete| *complete).await.is_err() {
-        return;
-    }
-    let of_accounts = trigger::keys_of_changed_accounts(changed, keys.store.clone());
-    let (deleted, gone) = mpsc::unbounded_channel();
-    let of_keys = trigger::changed_keys(keys.events, deleted);
-    let queue = stream::select(of_keys, of_accounts).take_until(async move { shutdown.wait().await });
-    let reconcile = move |key: Arc<ApiKey>, context: Arc<Context>| {
-        let accounts = accounts.clone();
+    let woken = stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)));
+    let requests = woken
+        .map(|(namespace, name)| ReconcileRequest::from(ObjectRef::<ApiKey>::new(&name).within(&namespace)))
+        .map(Ok::<_, watcher::Error>)
+        .take_until(async move { shutdown.wait().await });
+    let reconcile = |key: Arc<ApiKey>, context: Arc<Context>| {
         Box::pin(async move {
-            tokio::time::timeout(PATIENCE, reconcile(&key, &context, &accounts)).await.unwrap_or(Err(Error::TimedOut))
+            tokio::time::timeout(PATIENCE, reconcile(&key, &context)).await.unwrap_or(Err(Error::TimedOut))
         })
     };
     let config = controller::Config::default().concurrency(concurrency);
-    let removed = remove_secrets(context.clone(), gone);
-    let requests = queue.map(|key| Ok::<_, watcher::Error>(ReconcileRequest::from(key)));
-    let reconciled = applier(reconcile, on_error, context.clone(), keys.store, requests, config).for_each(|outcome| {
-        match outcome {
-            Ok(_) => {
-                context.metrics.reconciled.inc();
+    let keys = context.known.keys.clone();
+    applier(reconcile, on_error, context.clone(), keys, Box::pin(requests), config)
+        .for_each(|outcome| {
+            match outcome {
+                Ok(_) => {
+                    context.metrics.reconciled.inc();
+                }
+                // Deleted while it waited for its turn; or it was said by `on_error`.
+                Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
+                Err(error) => tracing::warn!(%error, "the queue of keys"),
             }
-            // Deleted while it waited for its turn; or it was said by `on_error`.
-            Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
-            Err(error) => tracing::warn!(%error, "the queue of keys"),
-        }
-        ready(())
-    });
-    // The first ends when its sender goes with the queue, which the second owns.
-    tokio::join!(removed, reconciled);
-}
-
-/// Removes the Secrets of deleted keys. Kubernetes' garbage collector would too, but it may take half a minute, and not
-/// at all where somebody added a second owner; until then a re-created key finds its name taken.
-async fn remove_secrets(context: Arc<Context>, mut gone: mpsc::UnboundedReceiver<ApiKey>) {
-    while let Some(key) = gone.recv().await {
-        let removal = async {
-            let stored = context.entries.get(&key.uid().unwrap_or_default()).await?;
-            match stored.and_then(|stored| stored.entry.secret) {
-                Some(delivery) => Ok(context.secrets.remove(&key, &delivery).await?),
-                None => Ok::<_, Error>(()),
-            }
-        };
-        match tokio::time::timeout(PATIENCE, removal).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(namespace = key.namespace(), name = %key.name_any(), %error, "the Secret of a deleted ApiKey is left to the garbage collector");
-            }
-            Err(_) => tracing::warn!("the Secret of a deleted ApiKey is left to the garbage collector: no answer"),
-        }
-    }
+            ready(())
+        })
+        .await;
 }
 
 fn on_error(key: Arc<ApiKey>, error: &Error, context: Arc<Context>) -> Next {
@@ -142,13 +106,13 @@ fn on_error(key: Arc<ApiKey>, error: &Error, context: Arc<Context>) -> Next {
     Next::requeue(pause)
 }
 
-async fn reconcile(key: &ApiKey, context: &Context, accounts: &Store<Account>) -> Result<Next, Error> {
+async fn reconcile(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     if key.metadata.deletion_timestamp.is_some() {
         return Ok(Next::await_change());
     }
     let mut attempts = 0;
     loop {
-        match attempt(key, context, accounts).await {
+        match attempt(key, context).await {
             Err(Error::Store(StoreError::Lost)) if attempts < ATTEMPTS => {
                 context.metrics.swaps_lost.inc();
                 attempts += 1;
@@ -158,27 +122,44 @@ async fn reconcile(key: &ApiKey, context: &Context, accounts: &Store<Account>) -
     }
 }
 
-async fn attempt(key: &ApiKey, context: &Context, accounts: &Store<Account>) -> Result<Next, Error> {
+async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     let uid = key.uid().unwrap_or_default();
-    let account = accounts.get(&ObjectRef::new(&key.spec.account).within(&key.namespace().unwrap_or_default()));
-    let now = Timestamp::now();
-    let (entry, problem, deadline) = match observe::entry(context, &uid).await? {
-        Err(unreadable) => (None, Some(Problem::new(Reason::EntryUnreadable, unreadable)), None),
+    let namespace = key.namespace().unwrap_or_default();
+    let account = context.known.account(&namespace, &key.spec.account);
+    let now = (context.now)();
+    let facts = plan::Facts {
+        key,
+        account: account.as_deref(),
+        entry: None,
+        secret: None,
+        source: None,
+        warn_before: context.warn_before,
+    };
+    let (outcome, problem) = match observe::entry(context, &uid).await? {
+        Err(unreadable) => {
+            let nothing = execute::Outcome { entry: None, secret: None, blocked: None };
+            (nothing, Some(Problem::new(Reason::EntryUnreadable, unreadable)))
+        }
         Ok(entry) => {
-            let facts =
-                plan::Facts { key, account: account.as_deref(), entry: entry.as_ref().map(|stored| &stored.entry) };
+            let read = entry.as_ref().map(|stored| stored.entry.clone());
+            let source = if read.is_none() { observe::source(context, key).await? } else { None };
+            let secret = observe::secret(context, key, read.as_ref()).await?;
+            let facts = plan::Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..facts };
             let plan = plan(&facts, now);
-            match execute::execute(context, key, entry, &plan.actions).await? {
-                Outcome::Done(entry) => (entry, plan.problem, plan.next),
-                Outcome::Blocked(entry, problem) => (entry, Some(problem), plan.next),
-            }
+            let outcome = execute::execute(context, &facts, entry, plan.actions).await?;
+            let problem = outcome.blocked.clone().or(plan.problem);
+            (outcome, problem)
         }
     };
-    let entry = entry.as_ref().map(|stored| &stored.entry);
-    let secret = observe::secret(context, key, entry).await?;
-    let facts = status::Facts { key, account: account.as_deref(), entry, secret, problem: problem.as_ref() };
-    status::write(context, key, status::project(&facts, now)).await?;
-    Ok(next(context, &uid, problem.as_ref(), deadline, now))
+    let facts =
+        plan::Facts { entry: outcome.entry.as_ref().map(|stored| &stored.entry), secret: outcome.secret, ..facts };
+    let suspension = context.known.suspension(&namespace, TargetKind::Account, &key.spec.account);
+    let suspension = suspension.or_else(|| context.known.suspension(&namespace, TargetKind::ApiKey, &key.name_any()));
+    let said = status::Said { problem: problem.as_ref(), suspension: suspension.as_deref() };
+    let status = status::project(&facts, &said, now);
+    context.metrics.is_expiring(&uid, status::is_expiring(&status));
+    status::write(context, &facts, status).await?;
+    Ok(next(context, &uid, problem.as_ref(), plan::deadline(&facts, now), now))
 }
 
 /// When to look again. What only a change of ApiKey or Account can mend waits for that; what stands in the way

@@ -1,11 +1,15 @@
-//! What is there: the entry as the API server has it now, and what stands under the name of the Secret.
+//! What is there: the entry as the API server has it now, what stands under the name of the Secret, what is to be cloned.
+
+use std::collections::HashSet;
+
+use kube::ResourceExt;
 
 use super::Error;
+use super::plan::{Presence, Source};
 use crate::api::ApiKey;
-use crate::key::Entry;
+use crate::key::{Cloned, Entry};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
-use crate::operator::secrets::Presence;
 
 /// The entry; in words why, when it cannot be read. Nothing is minted then, for there is a value already.
 pub async fn entry(context: &Context, uid: &str) -> Result<Result<Option<Stored>, String>, Error> {
@@ -18,8 +22,54 @@ pub async fn entry(context: &Context, uid: &str) -> Result<Result<Option<Stored>
 
 /// What stands under the name of the Secret, once a value was delivered.
 pub async fn secret(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> Result<Option<Presence>, Error> {
-    match entry.and_then(|e| e.undelivered().is_none().then_some(e).zip(e.secret.as_ref())) {
-        Some((entry, delivery)) => Ok(Some(context.secrets.look(key, entry.last_serial, delivery).await?)),
+    match entry.and_then(|e| e.delivery().map(|delivery| (e.last_serial, delivery))) {
+        Some((serial, delivery)) => Ok(Some(context.secrets.look(key, serial, delivery).await?)),
         None => Ok(None),
     }
+}
+
+/// What a clone that has no record yet is to be made from.
+pub async fn source(context: &Context, key: &ApiKey) -> Result<Option<Source>, Error> {
+    let Some(from) = &key.spec.clone_from else { return Ok(None) };
+    let namespace = key.namespace().unwrap_or_default();
+    let living =
+        |name: &str| context.known.key(&namespace, name).filter(|key| key.metadata.deletion_timestamp.is_none());
+    let Some(source) = living(&from.name) else { return Ok(Some(Source::Missing)) };
+    if source.spec.account != key.spec.account {
+        return Ok(Some(Source::OtherAccount(source.spec.account.clone())));
+    }
+    if source.spec.clone_from.is_none() {
+        return Ok(Some(found(&source, None)));
+    }
+    match context.entries.get(&source.uid().unwrap_or_default()).await? {
+        Some(stored) => Ok(Some(found(&source, stored.entry.cloned.as_ref()))),
+        None if comes_back(key, |name| living(name)?.spec.clone_from.as_ref().map(|from| from.name.clone())) => {
+            Ok(Some(Source::Cycle))
+        }
+        None => Ok(Some(Source::Unresolved)),
+    }
+}
+
+/// Going from source to source, does one come back to the key?
+fn comes_back(key: &ApiKey, source_of: impl Fn(&str) -> Option<String>) -> bool {
+    let mut seen = HashSet::from([key.name_any()]);
+    let mut next = key.spec.clone_from.as_ref().map(|from| from.name.clone());
+    while let Some(name) = next {
+        next = source_of(&name);
+        if !seen.insert(name) {
+            return true;
+        }
+    }
+    false
+}
+
+/// The source's own words win over what it was cloned from itself.
+fn found(source: &ApiKey, before: Option<&Cloned>) -> Source {
+    let (access_level, scopes) = match (source.spec.access_level, before) {
+        (Some(level), _) => (level, source.spec.scopes.clone()),
+        (None, Some(before)) => (before.access_level, before.scopes.clone()),
+        (None, None) => return Source::Unresolved,
+    };
+    let display_name = source.spec.display_name.clone().or_else(|| before.and_then(|b| b.display_name.clone()));
+    Source::Found(Cloned { source: source.name_any(), display_name, access_level, scopes })
 }

@@ -1,11 +1,15 @@
 //! What is to be done about one ApiKey: facts in, actions and the next deadline out. Pure.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
+use super::honour;
 use crate::api::{Account, ApiKey, Reason};
-use crate::key::Entry;
+use crate::key::{Cloned, Credential, Ended, Entry};
 
 /// What was observed.
+#[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The key, as its owner declares it.
     pub key: &'a ApiKey,
@@ -13,18 +17,58 @@ pub struct Facts<'a> {
     pub account: Option<&'a Account>,
     /// Its record; `None` when no value was ever committed.
     pub entry: Option<&'a Entry>,
+    /// What stands under the name of its Secret, once delivered.
+    pub secret: Option<Presence>,
+    /// What there is to clone; asked for only while there is no record.
+    pub source: Option<&'a Source>,
+    /// How long before its end a value is warned of.
+    pub warn_before: Duration,
+}
+
+/// What stands under the name of a delivered Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Ours.
+    Present,
+    /// Nothing.
+    Missing,
+    /// Something else.
+    Other,
+}
+
+/// What was found where a clone's source should be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// Nothing.
+    Missing,
+    /// A clone whose own source is not resolved yet.
+    Unresolved,
+    /// Going from source to source, one comes back to the key.
+    Cycle,
+    /// A key of another account.
+    OtherAccount(String),
+    /// This.
+    Found(Cloned),
 }
 
 /// One thing to do. They are done in order; each is safe to repeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Commit a new value to the entry: whoever comes second goes on with the first one's.
     Mint {
         /// Which minting it is.
         serial: u64,
+        /// The revision that it is for.
+        revision: i64,
+        /// What is recorded of the source, with the first value of a clone.
+        cloned: Option<Cloned>,
     },
     /// Write the committed value into the Secret, then mark it delivered.
     Deliver,
+    /// Note in the entry that somebody deleted the Secret.
+    NoteRemoved,
+    /// Note in the entry that the value was shown for its time, and delete whatever of ours stands under the name.
+    Conceal,
 }
 
 /// Why the spec is not honoured, in words for the user.
@@ -56,52 +100,114 @@ impl Problem {
 
 /// What is to be done, given what is.
 pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
-    let Facts { key, account, entry } = *facts;
-    if key.metadata.deletion_timestamp.is_some() {
+    if facts.key.metadata.deletion_timestamp.is_some() {
         return Plan::default();
     }
-    let next = key.spec.expires_at.as_ref().map(|at| at.0).filter(|at| *at > now);
-    if let Err(problem) = honourable(key, account) {
-        // A value that was committed before stays as it is; the verifier refuses what the account does not allow.
-        return Plan { actions: Vec::new(), problem: Some(problem), next };
-    }
-    let actions = match entry {
-        None => vec![Action::Mint { serial: 1 }, Action::Deliver],
-        Some(entry) if entry.undelivered().is_some() => vec![Action::Deliver],
-        Some(_) => Vec::new(),
+    // A value that was committed before stays as it is when the spec cannot be honoured; the verifier refuses what the
+    // account does not allow, and a Secret that is only shown for a time goes all the same.
+    let (mut actions, problem) = match honour::check(facts).and_then(|()| value(facts, now)) {
+        Ok(actions) => (actions, None),
+        Err(problem) => (Vec::new(), Some(problem)),
     };
-    Plan { actions, problem: None, next }
+    if actions.is_empty() {
+        actions.extend(facts.entry.and_then(|entry| housekeeping(facts, entry, now)));
+    }
+    Plan { actions, problem, next: deadline(facts, now) }
 }
 
-/// Can the spec be honoured?
-fn honourable(key: &ApiKey, account: Option<&Account>) -> Result<(), Problem> {
-    let grant = key.spec.grant().map_err(|error| Problem::new(Reason::InvalidSpec, error.to_string()))?;
-    let name = &key.spec.account;
-    let account = account.filter(|account| account.metadata.deletion_timestamp.is_none()).ok_or_else(|| {
-        let namespace = key.metadata.namespace.as_deref().unwrap_or_default();
-        let message = format!("Account {name} does not exist in namespace {namespace}; create it there, or create the key with another spec.account");
-        Problem::new(Reason::AccountNotFound, message)
-    })?;
-    let ceiling = account
-        .spec
-        .ceiling()
-        .map_err(|error| Problem::new(Reason::AccountInvalid, format!("Account {name} cannot be used: {error}")))?;
-    let beyond: Vec<String> = grant.beyond(&ceiling).map(ToString::to_string).collect();
-    if beyond.is_empty() {
-        return Ok(());
+/// Minting and delivering.
+fn value(facts: &Facts<'_>, now: Timestamp) -> Result<Vec<Action>, Problem> {
+    let (serial, cloned) = match facts.entry {
+        Some(entry) if entry.undelivered().is_some() => return Ok(vec![Action::Deliver]),
+        Some(entry) if !is_rotation_due(facts.key, entry, now) => return Ok(Vec::new()),
+        Some(entry) => (entry.last_serial + 1, None),
+        None => (1, honour::clone_of(facts)?),
+    };
+    if facts.key.spec.revoke_before().is_some_and(|before| before > now) {
+        let message = "spec.rotation.revokeBefore lies in the future, and a value minted now would be refused; the next one is minted at that moment";
+        return Err(Problem::new(Reason::RevokedInAdvance, message));
     }
-    let message = format!(
-        "Account {name} does not grant {}; remove it from spec.scopes, or ask the platform team to add it to the Account",
-        beyond.join(", ")
-    );
-    Err(Problem::new(Reason::ScopeNotGranted, message))
+    Ok(vec![Action::Mint { serial, revision: facts.key.spec.revision(), cloned }, Action::Deliver])
+}
+
+fn is_rotation_due(key: &ApiKey, entry: &Entry, now: Timestamp) -> bool {
+    key.spec.revision() > entry.revision || interval_ends(key, &entry.current).is_some_and(|at| at <= now)
+}
+
+/// When the interval asks for the next value. A key that has expired needs none; it is due when the key revives.
+fn interval_ends(key: &ApiKey, current: &Credential) -> Option<Timestamp> {
+    let due = after(current.issued_at, key.spec.rotation_interval()?)?;
+    let expires_at = key.spec.expires_at.as_ref().map(|at| at.0);
+    expires_at.is_none_or(|at| due < at).then_some(due)
+}
+
+/// What becomes of the delivered Secret.
+fn housekeeping(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Option<Action> {
+    let delivery = entry.delivery()?;
+    match (delivery.ended, facts.secret?) {
+        (None, Presence::Missing) => Some(Action::NoteRemoved),
+        (None, Presence::Present) => concealed_at(facts.key, entry).filter(|at| *at <= now).map(|_| Action::Conceal),
+        // A leader that slept may have written it again.
+        (Some(Ended::Revealed), Presence::Present) => Some(Action::Conceal),
+        (None | Some(Ended::Revealed), Presence::Other | Presence::Missing) | (Some(Ended::Removed), _) => None,
+    }
+}
+
+/// When the Secret has been shown for long enough.
+fn concealed_at(key: &ApiKey, entry: &Entry) -> Option<Timestamp> {
+    after(entry.current.delivered_at?, key.spec.shown_for()?)
+}
+
+/// When the key's current value ends by itself: with the key, or by the age that its account allows.
+pub fn ends_at(key: &ApiKey, account: Option<&Account>, current: Option<&Credential>) -> Option<Timestamp> {
+    let key_ends = key.spec.expires_at.as_ref().map(|at| at.0);
+    let lifetime = account.and_then(|account| account.spec.max_lifetime());
+    let value_ends = current.and_then(|current| after(current.issued_at, lifetime?));
+    key_ends.into_iter().chain(value_ends).min()
+}
+
+/// Since when the user should know that the current value ends, and when it does. Not where a rotation comes before.
+pub fn warning(facts: &Facts<'_>) -> Option<(Timestamp, Timestamp)> {
+    let current = facts.entry.map(|entry| &entry.current);
+    let ends_at = ends_at(facts.key, facts.account, current)?;
+    let renewed = current.and_then(|current| interval_ends(facts.key, current)).is_some_and(|at| at < ends_at);
+    let key_itself = facts.key.spec.expires_at.as_ref().is_some_and(|at| at.0 == ends_at);
+    if renewed && !key_itself {
+        return None;
+    }
+    Some((ends_at.checked_sub(facts.warn_before).unwrap_or(Timestamp::MIN), ends_at))
+}
+
+/// When time alone changes something next.
+pub fn deadline(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
+    let Facts { key, account, entry, .. } = *facts;
+    let current = entry.map(|entry| &entry.current);
+    let warned_at = warning(facts).map(|(since, _)| since);
+    let shown = entry.filter(|e| e.delivery().is_some_and(|d| d.ended.is_none())).and_then(|e| concealed_at(key, e));
+    [
+        ends_at(key, account, current),
+        warned_at,
+        current.and_then(|current| interval_ends(key, current)),
+        entry.and_then(|entry| entry.retiring.as_ref()?.retires_at),
+        key.spec.revoke_before(),
+        shown,
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|at| *at > now)
+    .min()
+}
+
+/// `None` when it lies beyond all time.
+fn after(at: Timestamp, duration: Duration) -> Option<Timestamp> {
+    at.checked_add(duration).ok()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::key::{Credential, Delivery, Hasher, Owner, Pepper, Plaintext, SealingKey};
+    use crate::key::{Delivery, Hasher, Minting, Owner, Pepper, Plaintext, SealingKey};
     use serde_json::json;
 
     fn key(spec: serde_json::Value) -> ApiKey {
@@ -122,21 +228,25 @@ mod tests {
         let (hasher, pepper) = (Hasher::new(64, 1, 1).unwrap(), Pepper::generate(now).unwrap());
         let plaintext = Plaintext::mint("kw").unwrap();
         let sealing_key = SealingKey::generate().unwrap();
-        Entry::first(owner, Credential::record(&plaintext, 1, "u-1", &hasher, &pepper, &sealing_key, now).unwrap())
+        let minting = Minting { serial: 1, revision: 0, owner_uid: "u-1" };
+        let credential = Credential::record(&plaintext, minting, &hasher, &pepper, &sealing_key, now).unwrap();
+        Entry::first(owner, credential, None)
     }
 
     fn planned(key: &ApiKey, account: Option<&Account>, entry: Option<&Entry>) -> Plan {
-        plan(&Facts { key, account, entry }, Timestamp::UNIX_EPOCH)
+        let secret = Some(Presence::Present);
+        plan(&Facts { key, account, entry, secret, source: None, warn_before: Duration::ZERO }, Timestamp::UNIX_EPOCH)
     }
 
     #[test]
     fn a_new_key_is_minted_and_delivered_then_nothing_more_is_done() {
         let (key, account) =
             (key(json!({"account": "acme", "accessLevel": "Full"})), account(json!({"accessLevel": "Full"})));
-        let delivery = Delivery { name: "billing".into(), uid: "s-1".into() };
+        let delivery = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
         let committed = entry();
-        let delivered = committed.delivered(delivery, Timestamp::UNIX_EPOCH);
-        assert_eq!(planned(&key, Some(&account), None).actions, [Action::Mint { serial: 1 }, Action::Deliver]);
+        let delivered = committed.delivered(delivery, Duration::ZERO, Timestamp::UNIX_EPOCH);
+        let mint = Action::Mint { serial: 1, revision: 0, cloned: None };
+        assert_eq!(planned(&key, Some(&account), None).actions, [mint, Action::Deliver]);
         assert_eq!(planned(&key, Some(&account), Some(&committed)).actions, [Action::Deliver]);
         assert_eq!(planned(&key, Some(&account), Some(&delivered)), Plan::default());
     }

@@ -1,115 +1,179 @@
 //! What is said of a key: a projection of facts, the same bytes for the same facts.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::runtime::events::{Event, EventType};
-use kube::{Api, Resource, ResourceExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{Api, ResourceExt};
 
 use super::Error;
-use super::plan::Problem;
+use super::events;
+use super::honour;
+use super::plan::{Facts, Presence, Problem, ends_at, warning};
 use crate::access::AccessLevel;
 use crate::api::{
-    Access, Account, ApiKey, ApiKeyStatus, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CredentialStatus, Reason,
-    State, set_condition,
+    Access, Account, ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE,
+    CONDITION_SUSPENDED, Conditions, CredentialStatus, Reason, State, Suspension,
 };
-use crate::key::Entry;
+use crate::key::{Credential, Delivery, Ended, Entry};
 use crate::operator::context::Context;
-use crate::operator::secrets::Presence;
 use crate::operator::write;
 
-/// What the status is made of.
-pub struct Facts<'a> {
-    /// The key.
-    pub key: &'a ApiKey,
-    /// Its account.
-    pub account: Option<&'a Account>,
-    /// Its record, after what was done.
-    pub entry: Option<&'a Entry>,
-    /// What stands under the name of its Secret, once delivered.
-    pub secret: Option<Presence>,
+/// What is to be said besides the facts.
+#[derive(Clone, Copy, Default)]
+pub struct Said<'a> {
     /// What is in the way.
     pub problem: Option<&'a Problem>,
+    /// That the platform has suspended the key, or its account.
+    pub suspension: Option<&'a Suspension>,
 }
 
 /// The status that these facts give. The one before is asked only for when its conditions last changed.
-pub fn project(facts: &Facts<'_>, now: Timestamp) -> ApiKeyStatus {
-    let Facts { key, account, entry, secret, problem } = *facts;
+pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStatus {
+    let Facts { key, account, entry, .. } = *facts;
     let before = key.status.clone().unwrap_or_default();
-    let delivered = entry.and_then(|e| e.secret.as_ref().filter(|_| e.undelivered().is_none()));
-    let generation = key.metadata.generation;
-    let (ready, reason, message) = match (problem, delivered) {
-        (Some(problem), _) => (false, problem.reason, problem.message.clone()),
-        (None, Some(delivery)) => (true, Reason::Issued, format!("minted, and delivered in Secret {}", delivery.name)),
-        (None, None) => (false, Reason::Issuing, "the value is being minted and delivered".to_owned()),
-    };
-    let mut conditions = before.conditions;
-    conditions.retain(|c| c.type_ == CONDITION_READY || c.type_ == CONDITION_SECRET_AVAILABLE);
-    set_condition(&mut conditions, CONDITION_READY, ready, reason, &message, generation, now);
-    let (available, reason, message) = secret_available(delivered.map(|d| d.name.as_str()), secret);
-    set_condition(&mut conditions, CONDITION_SECRET_AVAILABLE, available, reason, &message, generation, now);
+    let cloned = entry.and_then(|entry| entry.cloned.as_ref());
+    let own_name = key.spec.display_name.as_deref();
     ApiKeyStatus {
-        state: Some(state(facts, delivered.is_some(), now)),
+        state: Some(state(facts, said, now)),
+        display_name: own_name.or(cloned.and_then(|c| c.display_name.as_deref())).map(str::to_owned),
+        cloned_from: cloned.map(|cloned| cloned.source.clone()),
         key_id: entry.map(|e| e.current.id.to_string()),
         hint: entry.map(|e| e.current.hint()),
-        secret_name: delivered.map(|d| d.name.clone()),
-        access: access(key, account),
-        credentials: entry.map(credential).into_iter().collect(),
-        observed_generation: generation,
-        conditions,
+        secret_name: entry.and_then(Entry::delivery).filter(|d| d.ended.is_none()).map(|d| d.name.clone()),
+        access: access(key, account, entry),
+        credentials: entry.map(|entry| credentials(entry, now)).unwrap_or_default(),
+        observed_generation: key.metadata.generation,
+        conditions: conditions(facts, said, before.conditions, now),
     }
 }
 
-fn secret_available(name: Option<&str>, presence: Option<Presence>) -> (bool, Reason, String) {
-    match (name, presence) {
-        (Some(name), Some(Presence::Present)) => (true, Reason::Delivered, format!("Secret {name} holds the value")),
-        (Some(name), Some(Presence::Missing)) => (
+fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: Timestamp) -> Vec<Condition> {
+    let mut conditions = Conditions::after(before, facts.key.metadata.generation, now);
+    let delivery = facts.entry.and_then(Entry::delivery);
+    match (said.problem, delivery) {
+        (Some(problem), _) => conditions.say(CONDITION_READY, false, problem.reason, problem.message.clone()),
+        (None, Some(delivery)) => conditions.say(CONDITION_READY, true, Reason::Issued, issued(facts, delivery, now)),
+        (None, None) => {
+            conditions.say(CONDITION_READY, false, Reason::Issuing, "the value is being minted and delivered");
+        }
+    }
+    let (available, reason, message) = secret_available(delivery, facts.secret);
+    conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
+    if let Some(suspension) = said.suspension {
+        let what = suspension.spec.message.as_deref().unwrap_or("suspended by the platform");
+        conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, what);
+    }
+    if let Some((_, ends_at)) = warning(facts).filter(|(since, ends_at)| *since <= now && *ends_at > now) {
+        let message = format!(
+            "the value ends at {}; move spec.expiresAt forward, or raise spec.rotation.revision where the account's maxKeyLifetime ends it",
+            whole_seconds(ends_at).0
+        );
+        conditions.say(CONDITION_EXPIRING, true, Reason::ExpiresSoon, message);
+    }
+    conditions.into_vec()
+}
+
+fn issued(facts: &Facts<'_>, delivery: &Delivery, now: Timestamp) -> String {
+    if facts.entry.is_some_and(|entry| is_revoked(facts.key, &entry.current)) {
+        return "every value is older than spec.rotation.revokeBefore and refused; raise spec.rotation.revision for a new one"
+            .to_owned();
+    }
+    let ended = ends_at(facts.key, facts.account, facts.entry.map(|entry| &entry.current)).is_some_and(|at| at <= now);
+    if ended && !is_past(facts.key, now) {
+        return "the value is older than the account's maxKeyLifetime and refused; raise spec.rotation.revision for a new one"
+            .to_owned();
+    }
+    format!("minted, and delivered in Secret {}", delivery.name)
+}
+
+fn secret_available(delivery: Option<&Delivery>, presence: Option<Presence>) -> (bool, Reason, String) {
+    let Some(Delivery { name, ended, .. }) = delivery else {
+        return (false, Reason::Issuing, "not delivered yet".to_owned());
+    };
+    match (ended, presence) {
+        (Some(Ended::Revealed), _) => (
+            false,
+            Reason::Revealed,
+            format!(
+                "Secret {name} was shown for its time and deleted; the key goes on working for whoever has its value. For a new value raise spec.rotation.revision"
+            ),
+        ),
+        (Some(Ended::Removed), _) | (None, Some(Presence::Missing) | None) => (
             false,
             Reason::Removed,
             format!(
-                "Secret {name} was deleted; the key goes on working for whoever has its value, and no other is minted. For a new value create another key"
+                "Secret {name} was deleted; the key goes on working for whoever has its value, and no other is minted. For a new value raise spec.rotation.revision"
             ),
         ),
-        (Some(name), Some(Presence::Other)) => (
+        (None, Some(Presence::Other)) => (
             false,
             Reason::SecretConflict,
             format!("Secret {name} was replaced by one that is not this key's; it is not touched"),
         ),
-        (None, _) | (_, None) => (false, Reason::Issuing, "not delivered yet".to_owned()),
+        (None, Some(Presence::Present)) => (true, Reason::Delivered, format!("Secret {name} holds the value")),
     }
 }
 
-fn state(facts: &Facts<'_>, delivered: bool, now: Timestamp) -> State {
-    let Facts { key, account, problem, .. } = *facts;
-    let invalid = problem.is_some_and(|p| match p.reason {
-        Reason::AccountNotFound
-        | Reason::AccountInvalid
-        | Reason::ScopeNotGranted
-        | Reason::InvalidSpec
-        | Reason::EntryUnreadable => true,
-        Reason::Issued
-        | Reason::Issuing
-        | Reason::SecretConflict
-        | Reason::SecretImmutable
-        | Reason::SealingKeyLost
-        | Reason::Delivered
-        | Reason::Removed
-        | Reason::Accepted => false,
-    });
-    if invalid {
+fn state(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> State {
+    let Facts { key, account, entry, .. } = *facts;
+    let current = entry.map(|entry| &entry.current);
+    let ended = ends_at(key, account, current).is_some_and(|at| at <= now);
+    if said.problem.is_some_and(|problem| is_invalid(problem.reason)) {
         State::Invalid
-    } else if key.spec.expires_at.as_ref().is_some_and(|at| at.0 <= now) {
+    } else if ended || current.is_some_and(|current| is_revoked(key, current)) {
         State::Expired
+    } else if said.suspension.is_some() {
+        State::Suspended
     } else if key.spec.disabled || account.is_some_and(|a| a.spec.disabled) {
         State::Disabled
-    } else if delivered {
+    } else if entry.and_then(Entry::delivery).is_some() {
         State::Active
     } else {
         State::Pending
     }
 }
 
-fn access(key: &ApiKey, account: Option<&Account>) -> Option<Access> {
-    let in_force = key.spec.grant().ok()?.under(&account?.spec.ceiling().ok()?);
+/// Is it the spec that must change, rather than something in the way of it?
+fn is_invalid(reason: Reason) -> bool {
+    match reason {
+        Reason::AccountNotFound
+        | Reason::AccountInvalid
+        | Reason::ScopeNotGranted
+        | Reason::UnknownScope
+        | Reason::CloneSourceNotFound
+        | Reason::CloneCycle
+        | Reason::CloneOtherAccount
+        | Reason::InvalidSpec
+        | Reason::EntryUnreadable => true,
+        Reason::Issued
+        | Reason::Issuing
+        | Reason::CloneSourceNotReady
+        | Reason::RevokedInAdvance
+        | Reason::RevisionIgnored
+        | Reason::SecretConflict
+        | Reason::SecretImmutable
+        | Reason::SealingKeyLost
+        | Reason::Delivered
+        | Reason::Removed
+        | Reason::Revealed
+        | Reason::ExpiresSoon
+        | Reason::MembersNeedOwnNamespace
+        | Reason::MemberConflict
+        | Reason::Accepted => false,
+    }
+}
+
+fn is_revoked(key: &ApiKey, credential: &Credential) -> bool {
+    key.spec.revoke_before().is_some_and(|before| credential.issued_at < before)
+}
+
+/// Has the key itself expired?
+fn is_past(key: &ApiKey, now: Timestamp) -> bool {
+    key.spec.expires_at.as_ref().is_some_and(|at| at.0 <= now)
+}
+
+fn access(key: &ApiKey, account: Option<&Account>, entry: Option<&Entry>) -> Option<Access> {
+    let grant = honour::grant(key, entry.and_then(|entry| entry.cloned.as_ref())).ok()?;
+    let in_force = grant.under(&account?.spec.ceiling().ok()?);
     let scopes = match in_force.level() {
         AccessLevel::Custom => in_force.scopes().iter().map(ToString::to_string).collect(),
         AccessLevel::Full | AccessLevel::ReadOnly => Vec::new(),
@@ -117,12 +181,17 @@ fn access(key: &ApiKey, account: Option<&Account>) -> Option<Access> {
     Some(Access { level: in_force.level(), scopes })
 }
 
-fn credential(entry: &Entry) -> CredentialStatus {
-    CredentialStatus {
-        key_id: entry.current.id.to_string(),
-        serial: i64::try_from(entry.current.serial).unwrap_or(i64::MAX),
-        issued_at: whole_seconds(entry.current.issued_at),
-    }
+fn credentials(entry: &Entry, now: Timestamp) -> Vec<CredentialStatus> {
+    let accepted = entry.credentials().filter(|credential| credential.retires_at.is_none_or(|at| at > now));
+    accepted
+        .map(|credential| CredentialStatus {
+            key_id: credential.id.to_string(),
+            serial: i64::try_from(credential.serial).unwrap_or(i64::MAX),
+            revision: Some(credential.revision).filter(|revision| *revision > 0),
+            issued_at: whole_seconds(credential.issued_at),
+            retires_at: credential.retires_at.map(whole_seconds),
+        })
+        .collect()
 }
 
 /// The API server keeps whole seconds; a fraction would make every status look changed.
@@ -130,34 +199,23 @@ fn whole_seconds(at: Timestamp) -> Time {
     Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }
 
+/// Is the current value near its end?
+pub fn is_expiring(status: &ApiKeyStatus) -> bool {
+    status.conditions.iter().any(|condition| condition.type_ == CONDITION_EXPIRING)
+}
+
 /// Writes it when it differs, with the resourceVersion that was observed: a late write must not land on a re-created
 /// namesake.
-pub async fn write(context: &Context, key: &ApiKey, status: ApiKeyStatus) -> Result<(), Error> {
+pub async fn write(context: &Context, facts: &Facts<'_>, status: ApiKeyStatus) -> Result<(), Error> {
+    let key = facts.key;
     if key.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    tell(context, key, &status).await;
+    events::tell(context, facts, &status).await;
     let api = Api::<ApiKey>::namespaced(context.client.clone(), &key.namespace().unwrap_or_default());
     let object = ApiKey { metadata: write::as_read(&key.metadata), spec: key.spec.clone(), status: Some(status) };
     api.replace_status(&key.name_any(), &write::by_us(), &object).await?;
     Ok(())
-}
-
-/// An Event where `Ready` changes its reason. That it cannot be published is no reason to stop.
-async fn tell(context: &Context, key: &ApiKey, status: &ApiKeyStatus) {
-    let ready = |status: &ApiKeyStatus| status.conditions.iter().find(|c| c.type_ == CONDITION_READY).cloned();
-    let before = key.status.as_ref().and_then(ready).map(|c| c.reason);
-    let Some(now) = ready(status).filter(|c| before.as_deref() != Some(&c.reason)) else { return };
-    let event = Event {
-        type_: if now.status == "True" { EventType::Normal } else { EventType::Warning },
-        reason: now.reason,
-        note: Some(now.message),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &key.object_ref(&())).await {
-        tracing::warn!(%error, "an Event could not be published");
-    }
 }
 
 #[cfg(test)]
@@ -183,10 +241,19 @@ mod tests {
         Entry::from_json(stored.as_bytes()).unwrap()
     }
 
-    fn state_of(spec: serde_json::Value, entry: Option<&Entry>, problem: Option<&Problem>) -> State {
+    fn suspension() -> Suspension {
+        let spec = json!({"target": {"kind": "ApiKey", "name": "billing"}, "reason": "PaymentOverdue"});
+        serde_json::from_value(json!({"apiVersion": "keywright.dev/v1alpha1", "kind": "Suspension", "metadata": {"name": "overdue"}, "spec": spec})).unwrap()
+    }
+
+    fn facts<'a>(key: &'a ApiKey, account: &'a Account, entry: Option<&'a Entry>) -> Facts<'a> {
+        let warn_before = std::time::Duration::from_hours(168);
+        Facts { key, account: Some(account), entry, secret: Some(Presence::Present), source: None, warn_before }
+    }
+
+    fn state_of(spec: serde_json::Value, entry: Option<&Entry>, said: Said<'_>) -> State {
         let (key, account) = (key(spec), account(json!({"accessLevel": "Full"})));
-        let facts = Facts { key: &key, account: Some(&account), entry, secret: Some(Presence::Present), problem };
-        project(&facts, "2026-11-22T12:00:00Z".parse().unwrap()).state.unwrap()
+        project(&facts(&key, &account, entry), &said, "2026-11-22T12:00:00Z".parse().unwrap()).state.unwrap()
     }
 
     #[test]
@@ -199,14 +266,40 @@ mod tests {
             spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             spec
         };
-        assert_eq!(state_of(spec(json!({})), Some(&entry), None), State::Active);
-        assert_eq!(state_of(spec(json!({})), None, None), State::Pending);
-        assert_eq!(state_of(spec(json!({"disabled": true})), None, None), State::Disabled);
-        assert_eq!(state_of(spec(json!({"disabled": true, "expiresAt": past})), Some(&entry), None), State::Expired);
-        assert_eq!(
-            state_of(spec(json!({"disabled": true, "expiresAt": past})), Some(&entry), Some(&problem)),
-            State::Invalid
-        );
+        let nothing = Said::default();
+        let suspension = suspension();
+        let suspended = Said { suspension: Some(&suspension), ..nothing };
+        let all = Said { problem: Some(&problem), ..suspended };
+        let both = json!({"disabled": true, "expiresAt": past});
+        let revoked = json!({"rotation": {"revokeBefore": "2026-11-22T11:00:00Z"}});
+        for (given, entry, said, expected) in [
+            (json!({}), Some(&entry), nothing, State::Active),
+            (json!({}), None, nothing, State::Pending),
+            (json!({"disabled": true}), None, nothing, State::Disabled),
+            (json!({"disabled": true}), Some(&entry), suspended, State::Suspended),
+            (both.clone(), Some(&entry), suspended, State::Expired),
+            (revoked, Some(&entry), nothing, State::Expired),
+            (both, Some(&entry), all, State::Invalid),
+        ] {
+            assert_eq!(state_of(spec(given.clone()), entry, said), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_suspension_and_a_near_end_are_said_while_they_last() {
+        let (account, entry, suspension) = (account(json!({"accessLevel": "Full"})), delivered(), suspension());
+        let key = key(json!({"account": "acme", "accessLevel": "Full", "expiresAt": "2026-11-25T00:00:00Z"}));
+        let facts = facts(&key, &account, Some(&entry));
+        let said = Said { suspension: Some(&suspension), ..Said::default() };
+        let types = |at: &str, said: &Said<'_>| {
+            let conditions = project(&facts, said, at.parse().unwrap()).conditions;
+            conditions.into_iter().map(|c| format!("{}={}", c.type_, c.reason)).collect::<Vec<_>>()
+        };
+        let always = ["Ready=Issued", "SecretAvailable=Delivered"];
+        assert_eq!(types("2026-11-17T00:00:00Z", &Said::default()), always);
+        let now = types("2026-11-18T00:00:00Z", &said);
+        assert_eq!(now, [&always[..], &["Suspended=PaymentOverdue", "Expiring=ExpiresSoon"]].concat());
+        assert_eq!(types("2026-11-25T00:00:00Z", &Said::default()), always, "now it has ended");
     }
 
     #[test]
@@ -214,14 +307,7 @@ mod tests {
         let (mut key, entry) = (key(json!({"account": "acme", "accessLevel": "Full"})), delivered());
         let account = account(json!({"accessLevel": "ReadOnly"}));
         let project_at = |key: &ApiKey, at: &str| {
-            let facts = Facts {
-                key,
-                account: Some(&account),
-                entry: Some(&entry),
-                secret: Some(Presence::Present),
-                problem: None,
-            };
-            project(&facts, at.parse().unwrap())
+            project(&facts(key, &account, Some(&entry)), &Said::default(), at.parse().unwrap())
         };
         let first = project_at(&key, "2026-11-22T12:00:00.987654321Z");
         assert_eq!(first.hint.as_deref(), Some("kw_7hx3k9m2pq4d_…"));

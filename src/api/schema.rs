@@ -1,0 +1,79 @@
+//! Schemas that several resources share, tighter than what the types alone would give: an item without a bound makes a
+//! CRD too expensive for its rules, and what we could not read back we would have to refuse.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// The type's own description speaks of Go; the field's must win.
+pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "date-time"})
+}
+
+/// The API server's `date-time` admits more than RFC 3339 does, such as an offset of 99 hours.
+pub(super) fn moment(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "format": "date-time",
+        "maxLength": 35,
+        "pattern": r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}([.]\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$",
+    })
+}
+
+/// Go's form in whole hours, minutes and seconds; five digits keep the sum within what CEL can count.
+pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 2, "maxLength": 18, "pattern": "^([0-9]{1,5}[hms]){1,3}$"})
+}
+
+/// Atomic, because in a set another field manager's addition would survive the owner's forced apply.
+pub(super) fn scopes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 64,
+        "x-kubernetes-list-type": "atomic",
+        "items": {
+            "type": "string",
+            "maxLength": 100,
+            "pattern": r"^(\*|[a-z0-9]([a-z0-9._-]*[a-z0-9])?):(read|write|\*)$",
+        },
+    })
+}
+
+/// Resource names, as scopes have them before the colon.
+pub(super) fn resources(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 128,
+        "x-kubernetes-list-type": "atomic",
+        "items": {"type": "string", "minLength": 1, "maxLength": 94, "pattern": "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"},
+    })
+}
+
+/// Pairs that travel in HTTP headers.
+pub(super) fn metadata(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 8,
+        "x-kubernetes-map-type": "atomic",
+        "additionalProperties": {"type": "string", "maxLength": 128, "pattern": "^[ -~]*$"},
+    })
+}
+
+/// Labels of a Secret; their keys are checked by a rule.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 8,
+        "additionalProperties": {"type": "string", "maxLength": 63, "pattern": "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"},
+    })
+}
+
+/// Annotations of a Secret; their keys are checked by a rule.
+pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "maxProperties": 8, "additionalProperties": {"type": "string", "maxLength": 1024}})
+}
+
+/// No limit exists yet. Members are kept and refused, rather than dropped: whoever writes one means to narrow the key.
+pub(super) fn restrictions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "maxProperties": 0, "x-kubernetes-preserve-unknown-fields": true})
+}

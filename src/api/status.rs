@@ -1,0 +1,138 @@
+//! What Keywright says of keys and accounts. Projections: nothing is ever decided from them.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+use crate::access::AccessLevel;
+
+/// What Keywright says of a key. A projection: nothing is ever decided from it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeyStatus {
+    /// The key at a glance. Where several apply: Invalid before Expired before Suspended before Disabled before Pending before Active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+
+    /// The key's name for people: its own, or the one that was cloned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+
+    /// The key that this one was cloned from, once that was resolved. What became of it since is of no matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloned_from: Option<String>,
+
+    /// The public id of the current value: it stands in logs and in the answers to your gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
+
+    /// How the current value begins, to recognise it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+
+    /// The Secret in this namespace that the plaintext was delivered in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+
+    /// What the key may do under its account's ceiling, as it is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+
+    /// The values that are accepted, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["keyId"]))]
+    pub credentials: Vec<CredentialStatus>,
+
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready`: the spec can be honoured and is. `SecretAvailable`: the Secret is there. `Suspended` and `Expiring` are there only while they are true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A key at a glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum State {
+    /// The spec cannot be honoured; the condition `Ready` says why.
+    Invalid,
+    /// `expiresAt` has passed, or no value is left that is young enough for `maxKeyLifetime` or `revokeBefore`.
+    Expired,
+    /// The platform has suspended the key or its account; the condition `Suspended` says why.
+    Suspended,
+    /// The key or its account is disabled.
+    Disabled,
+    /// Its value is not delivered yet.
+    Pending,
+    /// Calls with it pass.
+    Active,
+}
+
+/// What a key may do, as it is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// The level that is left under the account's ceiling.
+    pub level: AccessLevel,
+    /// The scopes, where the level is Custom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+}
+
+/// One value of a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialStatus {
+    /// Its public id.
+    pub key_id: String,
+    /// Which minting it is: 1, 2, …
+    pub serial: i64,
+    /// The revision that it was minted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
+    /// When it was minted.
+    #[schemars(schema_with = "schema::time")]
+    pub issued_at: Time,
+    /// Until when it is accepted beside a newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub retires_at: Option<Time>,
+}
+
+/// What Keywright says of an account.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountStatus {
+    /// The Site ID: one per account, unique in the cluster, safe to show. It names the account and opens no data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<String>,
+
+    /// How many keys the account has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<KeyCounts>,
+
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready`: keys of this account can be minted, and its members have their roles. `Suspended` is there only while it is true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// Keys of an account, as their states are said to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyCounts {
+    /// All of them.
+    pub total: u32,
+    /// Those whose state is Active.
+    pub active: u32,
+    /// Those whose state is Disabled.
+    pub disabled: u32,
+}

@@ -1,0 +1,145 @@
+//! An account's members, as RoleBindings in its namespace: one for each role, owned by the account. RBAC ends at the
+//! namespace, so members count only while the account is alone in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ObjectMeta, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt};
+
+use crate::api::{Account, Member, MemberKind, MemberRole, names};
+use crate::operator::write;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// What became of the members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// Each has its role; or there are none.
+    Bound,
+    /// The account shares its namespace, so none has.
+    NotAlone,
+    /// A RoleBinding of this name is somebody else's.
+    Conflict(String),
+}
+
+/// Makes the RoleBindings as the members are.
+pub async fn apply(client: &Client, account: &Account, neighbours: &[Arc<Account>]) -> Result<Members, kube::Error> {
+    let is_alone = neighbours.is_empty();
+    let api = Api::<RoleBinding>::namespaced(client.clone(), &account.namespace().unwrap_or_default());
+    let mut outcome = Members::Bound;
+    for (role, name) in [(MemberRole::Owner, names::OWNERS_BINDING), (MemberRole::Admin, names::ADMINS_BINDING)] {
+        let wanted = if is_alone { binding(account, role, name) } else { None };
+        if let Some(name) = apply_one(&api, account, neighbours, name, wanted).await? {
+            outcome = Members::Conflict(name);
+        }
+    }
+    Ok(if !is_alone && !account.spec.members.is_empty() { Members::NotAlone } else { outcome })
+}
+
+/// The name, where it is taken by a RoleBinding that is not ours.
+async fn apply_one(
+    api: &Api<RoleBinding>,
+    account: &Account,
+    neighbours: &[Arc<Account>],
+    name: &str,
+    wanted: Option<RoleBinding>,
+) -> Result<Option<String>, kube::Error> {
+    let found = api.get_opt(name).await?;
+    match (found, wanted) {
+        (None, None) => {}
+        (None, Some(wanted)) => drop(api.create(&write::by_us(), &wanted).await?),
+        (Some(found), wanted) if !is_ours(&found) => return Ok(wanted.map(|_| name.to_owned())),
+        (Some(found), Some(wanted)) if is_owned_by(&found, account) => {
+            if found.subjects != wanted.subjects || found.metadata.labels != wanted.metadata.labels {
+                let metadata = ObjectMeta {
+                    resource_version: found.metadata.resource_version.clone(),
+                    uid: found.metadata.uid.clone(),
+                    ..wanted.metadata
+                };
+                api.replace(name, &write::by_us(), &RoleBinding { metadata, ..wanted }).await?;
+            }
+        }
+        // Its own reconciliation takes it away.
+        (Some(found), None) if neighbours.iter().any(|other| is_owned_by(&found, other)) => {}
+        // Members that went, or a binding of an account that is gone.
+        (Some(found), wanted) => {
+            delete(api, &found).await?;
+            if let Some(wanted) = wanted {
+                api.create(&write::by_us(), &wanted).await?;
+            }
+        }
+    }
+    Ok(None)
+}
+
+async fn delete(api: &Api<RoleBinding>, found: &RoleBinding) -> Result<(), kube::Error> {
+    let preconditions = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
+    match api.delete(&found.name_any(), &DeleteParams::default().preconditions(preconditions)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// The binding of one role; `None` where nobody has it.
+fn binding(account: &Account, role: MemberRole, name: &str) -> Option<RoleBinding> {
+    let members: BTreeSet<&Member> = account.spec.members.iter().filter(|member| member.role == role).collect();
+    if members.is_empty() {
+        return None;
+    }
+    let owner = OwnerReference {
+        api_version: Account::api_version(&()).into_owned(),
+        kind: Account::kind(&()).into_owned(),
+        name: account.name_any(),
+        uid: account.uid().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    };
+    Some(RoleBinding {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            namespace: account.namespace(),
+            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        role_ref: RoleRef {
+            api_group: RBAC.to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: match role {
+                MemberRole::Owner => names::OWNER_ROLE.to_owned(),
+                MemberRole::Admin => names::ADMIN_ROLE.to_owned(),
+            },
+        },
+        subjects: Some(members.into_iter().map(subject).collect()),
+    })
+}
+
+fn subject(member: &Member) -> Subject {
+    let (api_group, kind) = match member.kind {
+        MemberKind::User => (Some(RBAC), "User"),
+        MemberKind::Group => (Some(RBAC), "Group"),
+        MemberKind::ServiceAccount => (None, "ServiceAccount"),
+    };
+    Subject {
+        api_group: api_group.map(str::to_owned),
+        kind: kind.to_owned(),
+        name: member.name.clone(),
+        namespace: member.namespace.clone(),
+    }
+}
+
+/// Made by us, for whatever account.
+fn is_ours(binding: &RoleBinding) -> bool {
+    binding
+        .owner_references()
+        .iter()
+        .any(|owner| owner.kind == "Account" && owner.api_version.starts_with(names::GROUP))
+        && binding.labels().get(names::MANAGED_BY_LABEL).is_some_and(|manager| manager == names::MANAGED_BY)
+}
+
+fn is_owned_by(binding: &RoleBinding, account: &Account) -> bool {
+    binding.owner_references().iter().any(|owner| Some(&owner.uid) == account.metadata.uid.as_ref())
+}

@@ -1,0 +1,74 @@
+//! The controller of Accounts: reserves the Site ID, gives the members their roles, and says what there is.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use kube::ResourceExt;
+use kube::runtime::controller::{self, Action as Next, ReconcileRequest, applier};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use tokio::sync::mpsc;
+
+use super::context::Context;
+use super::router::FullName;
+use super::site_ids;
+use crate::api::{Account, TargetKind};
+use crate::server::Shutdown;
+
+mod members;
+mod status;
+
+/// How many are reconciled at once: there are few, and each is a handful of requests.
+const CONCURRENCY: u16 = 2;
+/// How often an account at rest is looked at again: RoleBindings are not watched, so a changed one is mended then.
+const REST: Duration = Duration::from_mins(15);
+
+/// Reconciles every Account that is woken, until told to stop.
+pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>, shutdown: Shutdown) {
+    let woken = stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)));
+    let requests = woken
+        .map(|(namespace, name)| ReconcileRequest::from(ObjectRef::<Account>::new(&name).within(&namespace)))
+        .map(Ok::<_, watcher::Error>)
+        .take_until(async move { shutdown.wait().await });
+    let reconcile = |account: Arc<Account>, context: Arc<Context>| {
+        Box::pin(async move { reconcile(&account, &context).await.map(|()| Next::requeue(REST)) })
+    };
+    let config = controller::Config::default().concurrency(CONCURRENCY);
+    let accounts = context.known.accounts.clone();
+    applier(reconcile, on_error, context, accounts, Box::pin(requests), config).for_each(|_| ready(())).await;
+}
+
+fn on_error(account: Arc<Account>, error: &kube::Error, context: Arc<Context>) -> Next {
+    let pause = context.backoff.after_failure(&account.uid().unwrap_or_default());
+    let (namespace, name) = (account.namespace().unwrap_or_default(), account.name_any());
+    // A conflict is everyday: the account changed while it was looked at.
+    if matches!(error, kube::Error::Api(status) if status.code == 409 || status.code == 404) {
+        tracing::debug!(%namespace, %name, %error, "trying again in {pause:?}");
+    } else {
+        tracing::warn!(%namespace, %name, %error, "trying again in {pause:?}");
+    }
+    Next::requeue(pause)
+}
+
+async fn reconcile(account: &Account, context: &Context) -> Result<(), kube::Error> {
+    if account.metadata.deletion_timestamp.is_some() {
+        return Ok(());
+    }
+    let (namespace, name) = (account.namespace().unwrap_or_default(), account.name_any());
+    let site_id = site_ids::reserve(&context.client, &namespace, &name).await?;
+    let is_neighbour = |other: &Account| {
+        other.metadata.namespace == account.metadata.namespace && other.metadata.name != account.metadata.name
+    };
+    let neighbours = context.known.accounts.state_filter(is_neighbour);
+    let members = members::apply(&context.client, account, &neighbours).await?;
+    let suspension = context.known.suspension(&namespace, TargetKind::Account, &name);
+    let of_account =
+        |key: &crate::api::ApiKey| key.metadata.namespace == account.metadata.namespace && key.spec.account == name;
+    let keys = context.known.keys.state_filter(of_account);
+    let facts = status::Facts { account, site_id, members, suspension: suspension.as_deref(), keys: &keys };
+    status::write(context, &facts, status::project(&facts, (context.now)())).await?;
+    context.backoff.forget(&account.uid().unwrap_or_default());
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! What is said of an account: a projection of facts, the same bytes for the same facts.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::{Api, ResourceExt};
+
+use super::members::Members;
+use crate::api::{
+    Account, AccountStatus, ApiKey, CONDITION_READY, CONDITION_SUSPENDED, Conditions, KeyCounts, Reason, State,
+    Suspension,
+};
+use crate::operator::context::Context;
+use crate::operator::write;
+
+/// What the status is made of.
+pub struct Facts<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// The Site ID that is reserved for it.
+    pub site_id: Option<String>,
+    /// What became of its members.
+    pub members: Members,
+    /// That the platform has suspended it.
+    pub suspension: Option<&'a Suspension>,
+    /// Its keys.
+    pub keys: &'a [Arc<ApiKey>],
+}
+
+/// The status that these facts give.
+pub fn project(facts: &Facts<'_>, now: Timestamp) -> AccountStatus {
+    let Facts { account, site_id, keys, .. } = facts;
+    let before = account.status.clone().unwrap_or_default();
+    let mut conditions = Conditions::after(before.conditions, account.metadata.generation, now);
+    let (ready, reason, message) = ready(facts);
+    conditions.say(CONDITION_READY, ready, reason, message);
+    if let Some(suspension) = facts.suspension {
+        let what = suspension.spec.message.as_deref().unwrap_or("suspended by the platform");
+        conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, what);
+    }
+    AccountStatus {
+        public_key: site_id.clone(),
+        keys: Some(count(keys)),
+        observed_generation: account.metadata.generation,
+        conditions: conditions.into_vec(),
+    }
+}
+
+fn ready(facts: &Facts<'_>) -> (bool, Reason, String) {
+    let spec = &facts.account.spec;
+    let ceiling = match spec.ceiling() {
+        Ok(ceiling) => ceiling,
+        Err(error) => return (false, Reason::InvalidSpec, error.to_string()),
+    };
+    let listed = |resource: &str| spec.resources.is_empty() || spec.resources.iter().any(|known| known == resource);
+    if let Some(unknown) = ceiling.scopes().iter().filter_map(|scope| scope.resource()).find(|name| !listed(name)) {
+        let message = format!("spec.scopes names {unknown}, which spec.resources does not list; correct one of them");
+        return (false, Reason::UnknownScope, message);
+    }
+    match &facts.members {
+        Members::NotAlone => {
+            let message = "members count only while an account is alone in its namespace, where RBAC ends; move one of the accounts to another namespace";
+            (false, Reason::MembersNeedOwnNamespace, message.to_owned())
+        }
+        Members::Conflict(name) => {
+            let message = format!(
+                "RoleBinding {name} exists and is not this account's; it is not touched. Delete it, and the members get their roles"
+            );
+            (false, Reason::MemberConflict, message)
+        }
+        Members::Bound if spec.disabled => (true, Reason::Accepted, "every key of this account is refused".to_owned()),
+        Members::Bound => (true, Reason::Accepted, "keys of this account can be minted".to_owned()),
+    }
+}
+
+fn count(keys: &[Arc<ApiKey>]) -> KeyCounts {
+    let in_state = |wanted: State| {
+        let keys = keys.iter().filter(|key| key.status.as_ref().and_then(|status| status.state) == Some(wanted));
+        u32::try_from(keys.count()).unwrap_or(u32::MAX)
+    };
+    KeyCounts {
+        total: u32::try_from(keys.len()).unwrap_or(u32::MAX),
+        active: in_state(State::Active),
+        disabled: in_state(State::Disabled),
+    }
+}
+
+/// Writes it when it differs, in the version that was read.
+pub async fn write(context: &Context, facts: &Facts<'_>, status: AccountStatus) -> Result<(), kube::Error> {
+    let account = facts.account;
+    if account.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let object =
+        Account { metadata: write::as_read(&account.metadata), spec: account.spec.clone(), status: Some(status) };
+    let api = Api::<Account>::namespaced(context.client.clone(), &account.namespace().unwrap_or_default());
+    api.replace_status(&account.name_any(), &write::by_us(), &object).await.map(drop)
+}

@@ -1,0 +1,325 @@
+//! Which keys and accounts to look at again, given what changed. Pure: changes in, wake-ups out.
+//!
+//! What verifiers write into `status.activity` must not wake the operator, and a status that was wiped by hand must; so
+//! an object counts as changed when its generation or the operator's part of its status is another.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use kube::ResourceExt;
+use serde::Serialize;
+
+use crate::api::{Account, ApiKey, State, Suspension, Target, TargetKind};
+
+/// A namespace and a name in it.
+pub type FullName = (String, String);
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Wake {
+    /// Look at this key.
+    Key(FullName),
+    /// Look at this account.
+    Account(FullName),
+    /// Count this account's keys again; many of these may come at once.
+    Counts(FullName),
+    /// The key with this uid is gone, as it seems: a list also misses what cannot be read.
+    KeyGone(String),
+}
+
+/// What is known of all objects, as far as one concerns another.
+#[derive(Default)]
+pub struct Router {
+    keys: HashMap<FullName, SeenKey>,
+    accounts: HashMap<FullName, SeenAccount>,
+    suspensions: HashMap<String, SeenSuspension>,
+    keys_of_account: Names,
+    clones_of_key: Names,
+    accounts_in_namespace: HashMap<String, BTreeSet<String>>,
+}
+
+struct SeenKey {
+    uid: String,
+    account: String,
+    source: Option<String>,
+    state: Option<State>,
+    print: u64,
+}
+
+struct SeenAccount {
+    uid: String,
+    spec: u64,
+    print: u64,
+}
+
+struct SeenSuspension {
+    namespace: String,
+    target: Target,
+    print: u64,
+}
+
+/// Names in one namespace, by what they have in common.
+#[derive(Default)]
+struct Names(HashMap<FullName, BTreeSet<String>>);
+
+impl Names {
+    fn add(&mut self, namespace: &str, common: &str, name: &str) {
+        self.0.entry((namespace.to_owned(), common.to_owned())).or_default().insert(name.to_owned());
+    }
+
+    fn remove(&mut self, namespace: &str, common: &str, name: &str) {
+        let group = (namespace.to_owned(), common.to_owned());
+        if self.0.get_mut(&group).is_some_and(|names| names.remove(name) && names.is_empty()) {
+            self.0.remove(&group);
+        }
+    }
+
+    fn of(&self, namespace: &str, common: &str) -> impl Iterator<Item = FullName> {
+        let names = self.0.get(&(namespace.to_owned(), common.to_owned()));
+        names.into_iter().flatten().map(|name| (namespace.to_owned(), name.clone()))
+    }
+}
+
+impl Router {
+    /// A key was added or changed.
+    pub fn key(&mut self, key: &ApiKey) -> Vec<Wake> {
+        let name = full_name(key);
+        let seen = SeenKey {
+            uid: key.uid().unwrap_or_default(),
+            account: key.spec.account.clone(),
+            source: key.spec.clone_from.as_ref().map(|from| from.name.clone()),
+            state: key.status.as_ref().and_then(|status| status.state),
+            print: print(&(key.metadata.generation, &key.status)),
+        };
+        let mut wakes = Vec::new();
+        let before = match self.keys.get(&name) {
+            Some(before) if before.uid == seen.uid => Some((before.print, before.state)),
+            // Its deletion was missed.
+            Some(before) => {
+                let uid = before.uid.clone();
+                wakes.extend(self.key_gone(&name, &uid));
+                None
+            }
+            None => None,
+        };
+        if before.is_some_and(|(print, _)| print == seen.print) {
+            return wakes;
+        }
+        let (namespace, own) = &name;
+        self.keys_of_account.add(namespace, &seen.account, own);
+        if let Some(source) = &seen.source {
+            self.clones_of_key.add(namespace, source, own);
+        }
+        wakes.push(Wake::Key(name.clone()));
+        wakes.extend(self.clones_of_key.of(namespace, own).map(Wake::Key));
+        if before.is_none_or(|(_, state)| state != seen.state) {
+            wakes.push(Wake::Counts((namespace.clone(), seen.account.clone())));
+        }
+        self.keys.insert(name, seen);
+        wakes
+    }
+
+    /// A key was deleted.
+    pub fn key_gone(&mut self, name: &FullName, uid: &str) -> Vec<Wake> {
+        if self.keys.get(name).is_none_or(|seen| seen.uid != uid) {
+            return Vec::new();
+        }
+        let Some(SeenKey { uid, account, source, .. }) = self.keys.remove(name) else { return Vec::new() };
+        let (namespace, own) = name;
+        self.keys_of_account.remove(namespace, &account, own);
+        if let Some(source) = &source {
+            self.clones_of_key.remove(namespace, source, own);
+        }
+        vec![Wake::Counts((namespace.clone(), account)), Wake::KeyGone(uid)]
+    }
+
+    /// A list of keys is complete: what it did not name is gone.
+    pub fn keys_listed(&mut self, uids: &HashSet<String>) -> Vec<Wake> {
+        let gone = missing(self.keys.iter().map(|(name, seen)| (name, &seen.uid)), uids);
+        gone.iter().flat_map(|(name, uid)| self.key_gone(name, uid)).collect()
+    }
+
+    /// An account was added or changed.
+    pub fn account(&mut self, account: &Account) -> Vec<Wake> {
+        let name = full_name(account);
+        let uid = account.uid().unwrap_or_default();
+        let spec = print(&account.metadata.generation);
+        let print = print(&(account.metadata.generation, &account.status));
+        let mut wakes = Vec::new();
+        if let Some(before) = self.accounts.get(&name).map(|seen| seen.uid.clone()).filter(|before| *before != uid) {
+            // Its deletion was missed.
+            wakes.extend(self.account_gone(&name, &before));
+        }
+        let before = self.accounts.insert(name.clone(), SeenAccount { uid, spec, print });
+        if before.as_ref().is_none_or(|before| before.print != print) {
+            wakes.push(Wake::Account(name.clone()));
+        }
+        if before.as_ref().is_none_or(|before| before.spec != spec) {
+            wakes.extend(self.keys_of_account.of(&name.0, &name.1).map(Wake::Key));
+        }
+        if before.is_none() {
+            wakes.extend(self.neighbours(&name));
+            self.accounts_in_namespace.entry(name.0).or_default().insert(name.1);
+        }
+        wakes
+    }
+
+    /// An account was deleted.
+    pub fn account_gone(&mut self, name: &FullName, uid: &str) -> Vec<Wake> {
+        if self.accounts.get(name).is_none_or(|seen| seen.uid != uid) {
+            return Vec::new();
+        }
+        self.accounts.remove(name);
+        if let Some(names) = self.accounts_in_namespace.get_mut(&name.0) {
+            names.remove(&name.1);
+        }
+        let mut wakes = self.neighbours(name);
+        wakes.extend(self.keys_of_account.of(&name.0, &name.1).map(Wake::Key));
+        wakes
+    }
+
+    /// A list of accounts is complete: what it did not name is gone.
+    pub fn accounts_listed(&mut self, uids: &HashSet<String>) -> Vec<Wake> {
+        let gone = missing(self.accounts.iter().map(|(name, seen)| (name, &seen.uid)), uids);
+        gone.iter().flat_map(|(name, uid)| self.account_gone(name, uid)).collect()
+    }
+
+    /// A suspension was added or changed.
+    pub fn suspension(&mut self, suspension: &Suspension) -> Vec<Wake> {
+        let (namespace, target) = (suspension.namespace().unwrap_or_default(), suspension.spec.target.clone());
+        let print = print(&suspension.metadata.generation);
+        let wakes = self.suspended(&namespace, &target);
+        let seen = SeenSuspension { namespace, target, print };
+        let before = self.suspensions.insert(suspension.uid().unwrap_or_default(), seen);
+        if before.is_some_and(|before| before.print == print) { Vec::new() } else { wakes }
+    }
+
+    /// A suspension was lifted.
+    pub fn suspension_gone(&mut self, uid: &str) -> Vec<Wake> {
+        let gone = self.suspensions.remove(uid);
+        gone.map(|gone| self.suspended(&gone.namespace, &gone.target)).unwrap_or_default()
+    }
+
+    /// A list of suspensions is complete: what it did not name is gone.
+    pub fn suspensions_listed(&mut self, uids: &HashSet<String>) -> Vec<Wake> {
+        let gone = missing(self.suspensions.keys().map(|uid| (uid, uid)), uids);
+        gone.iter().flat_map(|(uid, _)| self.suspension_gone(uid)).collect()
+    }
+
+    fn suspended(&self, namespace: &str, target: &Target) -> Vec<Wake> {
+        let name = (namespace.to_owned(), target.name.clone());
+        match target.kind {
+            TargetKind::ApiKey => vec![Wake::Key(name)],
+            TargetKind::Account => {
+                let keys = self.keys_of_account.of(&name.0, &name.1).map(Wake::Key);
+                keys.chain([Wake::Account(name.clone())]).collect()
+            }
+        }
+    }
+
+    /// Members count only where an account is alone in its namespace.
+    fn neighbours(&self, (namespace, name): &FullName) -> Vec<Wake> {
+        let names = self.accounts_in_namespace.get(namespace).into_iter().flatten();
+        names.filter(|other| *other != name).map(|other| Wake::Account((namespace.clone(), other.clone()))).collect()
+    }
+}
+
+fn full_name(object: &impl ResourceExt) -> FullName {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn print(what: &impl Serialize) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(what).ok().hash(&mut hasher);
+    hasher.finish()
+}
+
+fn missing<'u, N: Clone + 'u>(
+    known: impl Iterator<Item = (&'u N, &'u String)>,
+    listed: &HashSet<String>,
+) -> Vec<(N, String)> {
+    known.filter(|(_, uid)| !listed.contains(*uid)).map(|(name, uid)| (name.clone(), uid.clone())).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+    use serde_json::{Value, json};
+
+    fn object<K: DeserializeOwned>(kind: &str, name: &str, generation: i64, spec: Value) -> K {
+        let meta =
+            json!({"namespace": "shop", "name": name, "uid": format!("{kind}-{name}"), "generation": generation});
+        serde_json::from_value(
+            json!({"apiVersion": "keywright.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}),
+        )
+        .unwrap()
+    }
+
+    fn key(name: &str, generation: i64) -> ApiKey {
+        object("ApiKey", name, generation, json!({"account": "acme", "accessLevel": "Full"}))
+    }
+
+    fn account(name: &str) -> Account {
+        object("Account", name, 1, json!({"accessLevel": "Full"}))
+    }
+
+    fn full(name: &str) -> FullName {
+        ("shop".into(), name.into())
+    }
+
+    #[test]
+    fn an_unchanged_object_wakes_nobody_and_a_wiped_status_does() {
+        let mut router = Router::default();
+        let mut told = key("billing", 1);
+        told.status = Some(serde_json::from_value(json!({"state": "Active"})).unwrap());
+        let counts = Wake::Counts(full("acme"));
+        assert_eq!(router.key(&told), [Wake::Key(full("billing")), counts.clone()]);
+        assert_eq!(router.key(&told), []);
+        assert_eq!(router.key(&key("billing", 1)), [Wake::Key(full("billing")), counts], "wiped");
+    }
+
+    #[test]
+    fn accounts_wake_their_keys_and_their_neighbours() {
+        let mut router = Router::default();
+        router.key(&key("billing", 1));
+        assert_eq!(router.account(&account("acme")), [Wake::Account(full("acme")), Wake::Key(full("billing"))]);
+        assert_eq!(router.account(&account("acme")), []);
+        assert_eq!(router.account(&account("globex")), [Wake::Account(full("globex")), Wake::Account(full("acme"))]);
+        let gone = router.account_gone(&full("acme"), "Account-acme");
+        assert_eq!(gone, [Wake::Account(full("globex")), Wake::Key(full("billing"))]);
+    }
+
+    #[test]
+    fn a_source_wakes_its_clones() {
+        let mut router = Router::default();
+        router.key(&object("ApiKey", "copy", 1, json!({"account": "acme", "cloneFrom": {"name": "billing"}})));
+        assert!(router.key(&key("billing", 1)).contains(&Wake::Key(full("copy"))));
+        router.key_gone(&full("copy"), "ApiKey-copy");
+        assert!(!router.key(&key("billing", 2)).contains(&Wake::Key(full("copy"))));
+    }
+
+    #[test]
+    fn suspensions_wake_what_they_suspend_also_when_a_list_misses_them() {
+        let mut router = Router::default();
+        router.key(&key("billing", 1));
+        let of = |kind: &str, name: &str| {
+            object("Suspension", name, 1, json!({"target": {"kind": kind, "name": name}, "reason": "Abuse"}))
+        };
+        assert_eq!(router.suspension(&of("ApiKey", "billing")), [Wake::Key(full("billing"))]);
+        assert_eq!(router.suspension(&of("ApiKey", "billing")), []);
+        let both = [Wake::Key(full("billing")), Wake::Account(full("acme"))];
+        assert_eq!(router.suspension(&of("Account", "acme")), both);
+        let listed = HashSet::from(["Suspension-billing".to_owned()]);
+        assert_eq!(router.suspensions_listed(&listed), both);
+    }
+
+    #[test]
+    fn a_key_that_a_list_misses_is_gone() {
+        let mut router = Router::default();
+        router.key(&key("billing", 1));
+        let gone = Wake::KeyGone("ApiKey-billing".into());
+        assert_eq!(router.keys_listed(&HashSet::new()), [Wake::Counts(full("acme")), gone]);
+    }
+}

@@ -1,0 +1,59 @@
+//! Reserves an account's Site ID: by a Secret of that name in lower case, in our own namespace, kept for the account's
+//! namespace and name for ever, so that re-creating an account gives the same one back.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ObjectMeta;
+use kube::{Api, Client};
+
+use super::write;
+use crate::api::names;
+use crate::key::site_ids;
+
+/// How many ids are tried before it is left to the next attempt; two accounts meet on one in a billion.
+const ATTEMPTS: usize = 16;
+
+/// The Site ID of an account, reserved if it was not before. `None` when every id that was tried is taken.
+pub async fn reserve(client: &Client, namespace: &str, name: &str) -> Result<Option<String>, kube::Error> {
+    let api = Api::<Secret>::namespaced(client.clone(), names::ENTRIES_NAMESPACE);
+    let account = format!("{namespace}/{name}");
+    for id in site_ids(namespace, name).take(ATTEMPTS) {
+        let object_name = id.to_ascii_lowercase();
+        let holder = match api.get_opt(&object_name).await? {
+            Some(taken) => Some(taken),
+            None => match api.create(&write::by_us(), &reservation(&object_name, &account)).await {
+                Ok(created) => Some(created),
+                // Somebody was faster; perhaps for the same account.
+                Err(kube::Error::Api(status)) if status.is_already_exists() => api.get_opt(&object_name).await?,
+                Err(error) => return Err(error),
+            },
+        };
+        if holder.is_some_and(|secret| account_of(&secret) == Some(account.as_bytes())) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
+fn account_of(secret: &Secret) -> Option<&[u8]> {
+    let is_reservation = secret.type_.as_deref() == Some(names::SITE_ID_SECRET_TYPE);
+    let data = secret.data.as_ref().filter(|_| is_reservation)?;
+    data.get(names::SITE_ID_DATA_KEY).map(|bytes| &bytes.0[..])
+}
+
+fn reservation(object_name: &str, account: &str) -> Secret {
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(object_name.to_owned()),
+            namespace: Some(names::ENTRIES_NAMESPACE.to_owned()),
+            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
+            ..ObjectMeta::default()
+        },
+        type_: Some(names::SITE_ID_SECRET_TYPE.to_owned()),
+        immutable: Some(true),
+        data: Some(BTreeMap::from([(names::SITE_ID_DATA_KEY.to_owned(), ByteString(account.as_bytes().to_vec()))])),
+        ..Secret::default()
+    }
+}

@@ -28,12 +28,12 @@ test: ## Run every test, on a real API server
 bench: ## Measure a decision beside its limit
 	cargo bench --locked --bench decide
 
-crds: ## Generate crds/ and the chart's copies from the types
+crds: ## Generate crds/, the chart's copies and docs/reference.md from the types
 	$(BUILD)
-	@target/debug/keywright crds --dir crds --templates charts/keywright/templates/crds
+	@target/debug/keywright crds --dir crds --templates charts/keywright/templates/crds --reference docs/reference.md
 
 check: ## What CI checks besides the tests: formatting, clippy, generated CRDs
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	@$(MAKE) --no-print-directory crds
-	git diff --exit-code -- crds charts/keywright/templates/crds
+	git diff --exit-code -- crds charts/keywright/templates/crds docs/reference.md

@@ -39,7 +39,7 @@ use crate::access::{AccessLevel, Grant, GrantError};
     printcolumn(name = "Key", type_ = "string", json_path = ".status.hint"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Display Name", type_ = "string", json_path = ".status.displayName", priority = 1),
-    printcolumn(name = "Expires", type_ = "date", json_path = ".spec.expiresAt", priority = 1),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt", priority = 1),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName", priority = 1),
     printcolumn(
         name = "Reason",

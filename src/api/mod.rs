@@ -5,6 +5,7 @@ mod api_key;
 mod condition;
 mod crds;
 pub mod names;
+mod reference;
 mod schema;
 mod status;
 mod suspension;
@@ -15,5 +16,6 @@ pub use condition::{
     CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CONDITION_SUSPENDED, Conditions, Reason,
 };
 pub use crds::{CrdFile, crd_files};
+pub use reference::reference;
 pub use status::{Access, AccountStatus, ApiKeyStatus, CredentialStatus, KeyCounts, State};
 pub use suspension::{Suspension, SuspensionSpec, Target, TargetKind};

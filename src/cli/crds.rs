@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::api::{CrdFile, crd_files};
+use crate::api::{CrdFile, crd_files, reference};
 
 /// Print the CustomResourceDefinitions, or write them into folders.
 #[derive(clap::Args)]
@@ -16,6 +16,10 @@ pub(super) struct Args {
     /// Write them as Helm templates into this folder too
     #[arg(long, value_name = "DIR")]
     templates: Option<PathBuf>,
+
+    /// Write the reference of all fields, as Markdown, into this file too
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
 }
 
 impl Args {
@@ -27,7 +31,11 @@ impl Args {
         if let Some(dir) = &self.templates {
             write(dir, &files, |file| &file.template)?;
         }
-        if self.dir.is_none() && self.templates.is_none() {
+        if let Some(file) = &self.reference {
+            let failed = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
+            std::fs::write(file, reference()?).map_err(failed)?;
+        }
+        if self.dir.is_none() && self.templates.is_none() && self.reference.is_none() {
             let mut out = std::io::stdout().lock();
             let printed = files.iter().try_for_each(|file| writeln!(out, "---\n{}", file.yaml));
             match printed {

@@ -78,7 +78,7 @@ pub async fn remove_secrets(context: Arc<Context>, mut gone: mpsc::UnboundedRece
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(%uid, %error, "the Secret of a deleted ApiKey is left to the garbage collector")
+                tracing::warn!(%uid, %error, "the Secret of a deleted ApiKey is left to the garbage collector");
             }
         }
     }

@@ -67,7 +67,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
 async fn follow(client: Client, service: Arc<service::Service>) {
     server::wait_for_api_server(&client).await;
-    watch::follow(client, service).await;
+    Box::pin(watch::follow(client, service)).await;
 }
 
 /// Sizes of the index, asked when scraped.

@@ -131,8 +131,12 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
     let written = match context.secrets.write(key, credential, &plaintext, &site_id).await? {
         WriteOutcome::Written(written) => written,
         WriteOutcome::Taken => {
+            let holder = match holder(context, key) {
+                Some(other) => format!("is ApiKey {other}'s"),
+                None => "is not this key's".to_owned(),
+            };
             let message = format!(
-                "Secret {name} exists and is not this key's; it is not touched. Delete or rename it, or create the key with another spec.secret.name"
+                "Secret {name} exists and {holder}; it is not touched. Delete or rename it, or create the key with another spec.secret.name"
             );
             return Ok(Err(Problem::new(Reason::SecretConflict, message)));
         }
@@ -157,6 +161,16 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Another key whose Secret has the same name.
+fn holder(context: &Context, key: &ApiKey) -> Option<String> {
+    let wants_the_same = |other: &ApiKey| {
+        other.metadata.namespace == key.metadata.namespace
+            && other.metadata.name != key.metadata.name
+            && other.secret_name() == key.secret_name()
+    };
+    context.known.keys.state_filter(wants_the_same).iter().map(|other| other.name_any()).min()
 }
 
 /// The account's Site ID, where the Secret is to hold it.

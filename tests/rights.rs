@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "rights/bindings.rs"]
+mod bindings;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -28,7 +30,7 @@ const DENIED: &str =
 const OUR_TYPES_ONLY: &str = "the Keywright operator writes only Secrets of Keywright's own types, each in its place";
 const ONE_OWNER_AND_A_SERIAL: &str = "a delivered Secret has exactly one owner, its ApiKey, and a serial";
 const ANOTHER_OWNER: &str = "this Secret belongs to another ApiKey, or to none";
-const KEY_MATERIAL_STAYS: &str = "the Keywright operator makes its key material once";
+const KEY_MATERIAL_STAYS: &str = "the Keywright operator makes its key material and a Site ID once";
 const TYPE_STAYS: &str = "type: Invalid value: \"keywright.dev/api-key\": field is immutable";
 
 /// An HTTP request to the API server.
@@ -112,6 +114,11 @@ impl Caller {
         let (status, text) = self.send(&ask).await;
         assert!((200..300).contains(&status), "{} {} {}: {status} {text}", ask.method, ask.path, ask.body);
         serde_json::from_str(&text).unwrap()
+    }
+
+    async fn may_watch(&self, all: &str) {
+        let (status, text) = self.send(&ask("GET", &format!("{all}?watch=1&timeoutSeconds=1"))).await;
+        assert_eq!(status, 200, "{text}");
     }
 
     async fn may_not(&self, ask: Ask, because: &str) {
@@ -255,14 +262,16 @@ async fn the_operator_makes_no_secrets_but_its_own_each_in_its_place() {
     let almost = a_secret("stray", "example.com/keywright.dev");
     let refused = [
         (namespace.as_str(), vec![opaque.clone(), unnamed, almost, ours("unheard-of")]),
-        (&namespace, vec![ours("entry"), ours("pepper"), ours("sealing-key")]),
-        ("keywright-system", vec![token, key.clone(), ours("entry"), ours("pepper")]),
+        (&namespace, vec![ours("entry"), ours("pepper"), ours("sealing-key"), ours("site-id")]),
+        ("keywright-system", vec![token, key.clone(), ours("entry"), ours("pepper"), ours("site-id")]),
         ("keywright-entries", vec![opaque, key, ours("sealing-key")]),
     ];
     for (place, made) in refused.iter().flat_map(|(place, all)| all.iter().map(move |made| (place, made))) {
         operator.is_held_back_from(ask("POST", &secrets(place)).with(made), OUR_TYPES_ONLY).await;
     }
-    operator.may(ask("POST", &format!("{}?dryRun=All", secrets("keywright-entries"))).with(&ours("entry"))).await;
+    for kind in ["entry", "site-id"] {
+        operator.may(ask("POST", &format!("{}?dryRun=All", secrets("keywright-entries"))).with(&ours(kind))).await;
+    }
 }
 
 #[tokio::test]
@@ -308,9 +317,11 @@ async fn a_delivered_secret_moves_only_forward_and_stays_with_its_key() {
 }
 
 #[tokio::test]
-async fn key_material_is_made_once_and_then_neither_changed_nor_deleted() {
+async fn key_material_and_site_ids_are_made_once_and_then_neither_changed_nor_deleted() {
     let Scene { operator, .. } = scene().await;
-    for (namespace, kind) in [("keywright-entries", "pepper"), ("keywright-system", "sealing-key")] {
+    for (namespace, kind) in
+        [("keywright-entries", "pepper"), ("keywright-system", "sealing-key"), ("keywright-entries", "site-id")]
+    {
         let name = format!("keywright-{kind}");
         let (path, made) = (secret(namespace, &name), a_secret(&name, &format!("keywright.dev/{kind}")));
         let (status, text) = operator.send(&ask("POST", &secrets(namespace)).with(&made)).await;
@@ -329,7 +340,6 @@ async fn the_operator_gives_nobody_rights_and_does_not_free_itself() {
     let (rbac, policies) = ("/apis/rbac.authorization.k8s.io/v1", "/apis/admissionregistration.k8s.io/v1");
     for (resource, within) in [
         ("roles", format!("{rbac}/namespaces/{namespace}")),
-        ("rolebindings", format!("{rbac}/namespaces/{namespace}")),
         ("clusterroles", rbac.to_owned()),
         ("clusterrolebindings", rbac.to_owned()),
         ("validatingadmissionpolicies", policies.to_owned()),
@@ -354,9 +364,10 @@ async fn the_verifier_reads_entries_and_writes_nothing() {
         verifier.has_no_right_to("secrets", writes(&secrets(place), "foreign")).await;
     }
     verifier.may(ask("GET", &secrets("keywright-entries"))).await;
-    for kind in ["apikeys", "accounts"] {
+    for kind in ["apikeys", "accounts", "suspensions"] {
         let all = format!("/apis/keywright.dev/v1alpha1/namespaces/{namespace}/{kind}");
         verifier.may(ask("GET", &all)).await;
+        verifier.may_watch(&all).await;
         verifier.has_no_right_to(kind, writes(&all, "storefront")).await;
         let status = format!("{all}/storefront/status");
         let (update, patch) = (ask("PUT", &status), patch("merge-patch+json", &status, &json!({"status": {}})));
@@ -390,7 +401,7 @@ async fn the_built_in_roles_show_nobody_a_key() {
             if status == 200 { Ok(()) } else { Err(text) }
         })
         .await;
-        for kind in ["apikeys", "accounts"] {
+        for kind in ["apikeys", "accounts", "suspensions"] {
             let all = format!("/apis/keywright.dev/v1alpha1/namespaces/{namespace}/{kind}");
             user.has_no_right_to(kind, reads(&all, "storefront")).await;
             user.has_no_right_to(kind, writes(&all, "storefront")).await;

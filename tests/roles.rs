@@ -1,262 +1,153 @@
-//! Who may do what with keys and accounts: each role as a real user, through RBAC and the policies.
+//! Who may do what with keys, accounts and suspensions: each role as a real user, through RBAC and the policies. What is
+//! tried stands in one table for each kind.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "roles/accounts.rs"]
+mod accounts;
+#[path = "roles/attempt.rs"]
+mod attempt;
+#[path = "roles/keys.rs"]
+mod keys;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "roles/suspensions.rs"]
+mod suspensions;
 
-use std::fmt::Debug;
+use std::collections::BTreeSet;
 
-use keywright::api::{Account, ApiKey};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use attempt::{Answer, Attempt, Person, ROLES, one};
+use keywright::api::{Account, ApiKey, Suspension};
+use kube::{CustomResourceExt, Resource};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
 use support::eventually;
 use support::space::Space;
 
-const ROLES: [&str; 5] =
-    ["keywright-owner", "keywright-admin", "keywright-key-writer", "keywright-platform", "stranger"];
+/// What the policies say: what was tried, the verb that it takes, and who has it.
+const GRANT: Answer = Answer::Told(
+    "denied request: this changes more of an ApiKey than spec.disabled, which takes the verb grant on apikeys: ask for \
+     the ClusterRole keywright-owner or keywright-admin in this namespace",
+);
+const GOVERN: Answer = Answer::Told(
+    "denied request: this changes more of an Account than spec.members and spec.disabled, which takes the verb govern \
+     on accounts: ask the platform team, or for the ClusterRole keywright-platform in this namespace",
+);
 
-/// What somebody tries.
-struct Attempt {
-    what: &'static str,
-    /// Who may, in the order of [`ROLES`].
-    may: [bool; 5],
-    /// A part of what the others are told, where it is a policy that refuses them rather than RBAC.
-    told: &'static str,
-    call: fn(&Client, &str) -> Call,
-}
-
-type Call = std::pin::Pin<Box<dyn Future<Output = kube::Result<()>> + Send>>;
-
-fn keys(client: &Client, namespace: &str) -> Api<ApiKey> {
-    Api::namespaced(client.clone(), namespace)
-}
-
-fn accounts(client: &Client, namespace: &str) -> Api<Account> {
-    Api::namespaced(client.clone(), namespace)
-}
-
-fn call<T: Debug>(future: impl Future<Output = kube::Result<T>> + Send + 'static) -> Call {
-    Box::pin(async move { future.await.map(|_| ()) })
-}
-
-/// By dry run, so that every row begins with the same objects.
-fn patch_key(client: &Client, namespace: &str, patch: Value) -> Call {
-    let api = keys(client, namespace);
-    call(async move { api.patch("storefront", &PatchParams::default().dry_run(), &Patch::Merge(patch)).await })
-}
-
-fn patch_account(client: &Client, namespace: &str, patch: Value) -> Call {
-    let api = accounts(client, namespace);
-    call(async move { api.patch("acme", &PatchParams::default().dry_run(), &Patch::Merge(patch)).await })
-}
-
-fn object<K: serde::de::DeserializeOwned>(kind: &str, spec: Value) -> K {
-    let object =
-        json!({"apiVersion": "keywright.dev/v1alpha1", "kind": kind, "metadata": {"name": "new"}, "spec": spec});
-    serde_json::from_value(object).unwrap()
-}
-
-/// What the policies say; who RBAC stops is told by RBAC.
-const GRANT: &str = "takes the verb grant on apikeys: ask for the ClusterRole keywright-owner or keywright-admin";
-const GOVERN: &str = "takes the verb govern on accounts";
-
-fn attempts() -> Vec<Attempt> {
-    vec![
-        Attempt {
-            what: "list keys",
-            may: [true, true, true, false, false],
-            told: "",
-            call: |c, ns| {
-                let api = keys(c, ns);
-                call(async move { api.list(&ListParams::default()).await })
-            },
-        },
-        Attempt {
-            what: "disable a key",
-            may: [true, true, true, false, false],
-            told: "",
-            call: |c, ns| patch_key(c, ns, json!({"spec": {"disabled": true}})),
-        },
-        Attempt {
-            what: "enable a key by taking the field away",
-            may: [true, true, true, false, false],
-            told: "",
-            call: |c, ns| patch_key(c, ns, json!({"spec": {"disabled": null}})),
-        },
-        Attempt {
-            what: "change what a key may do",
-            may: [true, true, false, false, false],
-            told: GRANT,
-            call: |c, ns| patch_key(c, ns, json!({"spec": {"accessLevel": "ReadOnly"}})),
-        },
-        Attempt {
-            what: "let a key expire",
-            may: [true, true, false, false, false],
-            told: GRANT,
-            call: |c, ns| patch_key(c, ns, json!({"spec": {"expiresAt": "2030-01-01T00:00:00Z"}})),
-        },
-        Attempt {
-            what: "take a field of a key away",
-            may: [true, true, false, false, false],
-            told: GRANT,
-            call: |c, ns| patch_key(c, ns, json!({"spec": {"expiresAt": null, "displayName": null}})),
-        },
-        Attempt {
-            what: "give a key a finalizer",
-            may: [true, true, false, false, false],
-            told: GRANT,
-            call: |c, ns| patch_key(c, ns, json!({"metadata": {"finalizers": ["example.com/hold"]}})),
-        },
-        Attempt {
-            what: "give a key an owner that does not exist",
-            may: [true, true, false, false, false],
-            told: GRANT,
-            call: |c, ns| {
-                let api = keys(c, ns);
-                let uid = "00000000-0000-0000-0000-000000000000";
-                let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": uid}]);
-                let patch = Patch::Merge(json!({"metadata": {"ownerReferences": owner}}));
-                // For who may, a dry run: a real one would have the key collected.
-                call(async move { api.patch("storefront", &PatchParams::default().dry_run(), &patch).await })
-            },
-        },
-        Attempt {
-            what: "create a key",
-            may: [true, true, false, false, false],
-            told: "",
-            call: |c, ns| {
-                let api = keys(c, ns);
-                let key = object("ApiKey", json!({"account": "acme", "accessLevel": "Full"}));
-                call(async move { api.create(&PostParams { dry_run: true, ..PostParams::default() }, &key).await })
-            },
-        },
-        Attempt {
-            what: "delete a key",
-            may: [true, true, false, false, false],
-            told: "",
-            call: |c, ns| {
-                let api = keys(c, ns);
-                call(async move { api.delete("storefront", &DeleteParams::default().dry_run()).await })
-            },
-        },
-        Attempt {
-            what: "look at an account",
-            may: [true, true, false, true, false],
-            told: "",
-            call: |c, ns| {
-                let api = accounts(c, ns);
-                call(async move { api.get("acme").await })
-            },
-        },
-        Attempt {
-            what: "disable an account",
-            may: [true, false, false, true, false],
-            told: "",
-            call: |c, ns| patch_account(c, ns, json!({"spec": {"disabled": true}})),
-        },
-        Attempt {
-            what: "raise an account's ceiling",
-            may: [false, false, false, true, false],
-            told: GOVERN,
-            call: |c, ns| patch_account(c, ns, json!({"spec": {"accessLevel": "ReadOnly"}})),
-        },
-        Attempt {
-            what: "create an account",
-            may: [false, false, false, true, false],
-            told: "",
-            call: |c, ns| {
-                let api = accounts(c, ns);
-                let account = object("Account", json!({"accessLevel": "Full"}));
-                call(async move { api.create(&PostParams { dry_run: true, ..PostParams::default() }, &account).await })
-            },
-        },
-        Attempt {
-            what: "delete an account",
-            may: [false, false, false, true, false],
-            told: "",
-            call: |c, ns| {
-                let api = accounts(c, ns);
-                call(async move { api.delete("acme", &DeleteParams::default().dry_run()).await })
-            },
-        },
-    ]
-}
-
-/// A client of somebody else, by the administrator's right to impersonate.
-async fn client_of(cluster: &Cluster, user: &str) -> Client {
-    let kubeconfig = Kubeconfig::read_from(&cluster.plane.kubeconfig).unwrap();
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    config.auth_info.impersonate = Some(user.to_owned());
-    Client::try_from(config).unwrap()
-}
-
-/// Policies act a moment after they are installed.
-async fn policies_act(space: &Space, cluster: &Cluster) {
-    let writer = client_of(cluster, "keywright-key-writer").await;
-    eventually("the policies act", async || {
-        let refused = patch_key(&writer, &space.name, json!({"spec": {"displayName": "x"}})).await;
-        let accounts = patch_account(
-            &client_of(cluster, "keywright-owner").await,
-            &space.name,
-            json!({"spec": {"displayName": "x"}}),
-        );
-        match (refused, accounts.await) {
-            (Err(one), Err(two)) if one.to_string().contains(GRANT) && two.to_string().contains(GOVERN) => Ok(()),
-            (one, two) => Err(format!("{one:?} {two:?}")),
-        }
-    })
-    .await;
-}
-
-async fn peopled() -> (&'static Cluster, Space) {
+/// A namespace with an account, a key with every field set, and a suspension; and somebody of each role.
+async fn scene() -> (&'static Cluster, Space) {
     let cluster = Cluster::shared().await;
     let space = Space::new(cluster).await;
     for role in &ROLES[..4] {
         let (role_flag, user) = (format!("--clusterrole={role}"), format!("--user={role}"));
         cluster.plane.kubectl(&["create", "rolebinding", role, &role_flag, &user, "-n", &space.name]).unwrap();
     }
-    space.account("acme", json!({"accessLevel": "Full", "displayName": "Acme"})).await;
-    space.key("storefront", json!({"account": "acme", "accessLevel": "Full", "displayName": "Storefront"})).await;
-    policies_act(&space, cluster).await;
+    let admin = Person::new(cluster, None, &space.name).await;
+    admin.create(&one::<Account>("acme", &accounts::spec())).await.unwrap();
+    let mut key = one::<ApiKey>("storefront", &keys::spec());
+    key["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    key["metadata"]["ownerReferences"] = json!([keys::owner("real")]);
+    admin.create(&key).await.unwrap();
+    admin.create(&one::<Suspension>("abuse", &suspensions::spec())).await.unwrap();
+    policies_act(cluster, &space).await;
     (cluster, space)
 }
 
-#[tokio::test]
-async fn each_role_may_do_what_its_name_says_and_the_others_are_told_which_role_they_lack() {
-    let (cluster, space) = peopled().await;
-    for attempt in attempts() {
-        for (role, may) in ROLES.iter().zip(attempt.may) {
-            let client = client_of(cluster, role).await;
-            let outcome = (attempt.call)(&client, &space.name).await;
-            assert_eq!(outcome.is_ok(), may, "{role} tries to {}: {outcome:?}", attempt.what);
-            if let Err(error) = outcome {
-                let error = error.to_string();
-                let by_rbac = error.contains("cannot ");
-                assert!(by_rbac || error.contains(attempt.told), "{role} tries to {}: {error}", attempt.what);
+/// Policies act a moment after they are installed.
+async fn policies_act(cluster: &Cluster, space: &Space) {
+    for (role, kind, name, told) in
+        [("keywright-key-writer", "apikeys", "storefront", GRANT), ("keywright-owner", "accounts", "acme", GOVERN)]
+    {
+        let person = Person::new(cluster, Some(role), &space.name).await;
+        eventually("the policies act", async || {
+            let outcome = person.merge(kind, name, &json!({"spec": {"displayName": "x"}})).await;
+            told.check(&outcome)
+        })
+        .await;
+    }
+}
+
+async fn walk(attempts: Vec<Attempt>) {
+    let (cluster, space) = scene().await;
+    for (column, role) in ROLES.iter().enumerate() {
+        let person = Person::new(cluster, Some(role), &space.name).await;
+        for attempt in &attempts {
+            let outcome = (attempt.call)(person.clone()).await;
+            if let Err(wrong) = attempt.answers[column].check(&outcome) {
+                panic!("{role} tries to {}: {wrong}", attempt.what);
             }
         }
     }
 }
 
 #[tokio::test]
+async fn each_role_does_with_keys_what_its_name_says_and_the_others_are_told_which_role_they_lack() {
+    walk(keys::attempts()).await;
+}
+
+#[tokio::test]
+async fn each_role_does_with_accounts_what_its_name_says_and_the_others_are_told_which_role_they_lack() {
+    walk(accounts::attempts()).await;
+}
+
+#[tokio::test]
+async fn the_platform_suspends_and_owners_and_admins_only_read_of_it() {
+    walk(suspensions::attempts()).await;
+}
+
+/// The fields of a kind's spec, as users of the API server see them.
+fn fields<K: CustomResourceExt>() -> BTreeSet<String> {
+    let crd = serde_json::to_value(K::crd()).unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    spec.as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn the_tables_change_every_field_that_there_is() {
+    let changed = |patches: Vec<(&str, Value)>| -> BTreeSet<String> {
+        patches
+            .into_iter()
+            .flat_map(|(_, patch)| patch.as_object().unwrap().keys().cloned().collect::<Vec<_>>())
+            .collect()
+    };
+    let of_keys = changed([keys::changes(), keys::immutables()].concat());
+    assert_eq!(fields::<ApiKey>(), of_keys.into_iter().chain(["disabled".to_owned()]).collect());
+    let of_accounts = changed([accounts::changes(), accounts::immutables()].concat());
+    let by_owners = ["disabled", "members"].map(str::to_owned);
+    assert_eq!(fields::<Account>(), of_accounts.into_iter().chain(by_owners).collect());
+}
+
+#[tokio::test]
 async fn there_is_no_key_in_our_own_namespaces_not_even_for_a_cluster_administrator() {
-    let (_, space) = peopled().await;
+    let (cluster, _) = scene().await;
     for namespace in ["keywright-system", "keywright-entries"] {
-        let key = object("ApiKey", json!({"account": "acme", "accessLevel": "Full"}));
-        let refused = keys(&space.client, namespace).create(&PostParams::default(), &key).await.unwrap_err();
-        assert!(refused.to_string().contains("no ApiKey in Keywright's own namespaces"), "{refused}");
+        let admin = Person::new(cluster, None, namespace).await;
+        let outcome = admin.create(&one::<ApiKey>("new", &keys::spec())).await;
+        Answer::Told("no ApiKey in Keywright's own namespaces; create it where its workload runs")
+            .check(&outcome)
+            .unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_role_in_one_namespace_is_none_in_another() {
-    let (cluster, _) = peopled().await;
+    let (cluster, _) = scene().await;
     let elsewhere = Space::new(cluster).await;
-    let owner = client_of(cluster, "keywright-owner").await;
-    let refused = keys(&owner, &elsewhere.name).list(&ListParams::default()).await.unwrap_err();
-    assert!(refused.to_string().contains("cannot list"), "{refused}");
+    for role in ROLES {
+        let person = Person::new(cluster, Some(role), &elsewhere.name).await;
+        for kind in [ApiKey::plural(&()), Account::plural(&()), Suspension::plural(&())] {
+            Answer::Rbac.check(&person.list(&kind).await).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_writer_disables_and_enables_in_earnest() {
+    let (cluster, space) = scene().await;
+    let writer = Person::new(cluster, Some("keywright-key-writer"), &space.name).await.in_earnest();
+    for disabled in [json!(true), json!(false), json!(true), json!(null)] {
+        writer.merge("apikeys", "storefront", &json!({"spec": {"disabled": disabled}})).await.unwrap();
+        let key = space.keys().get("storefront").await.unwrap();
+        assert_eq!(key.spec.disabled, disabled == json!(true));
+    }
 }

@@ -82,7 +82,7 @@ pub struct AccountSpec {
     pub key_prefix: Option<String>,
 
     /// The longest that any value of a key lives, counted from its issue: 1 minute to 10 years, such as `2160h`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("maxKeyLifetime must be 1m to 87600h (10 years)"))]
     pub max_key_lifetime: Option<Duration>,
@@ -97,8 +97,10 @@ pub struct AccountSpec {
 /// Somebody with a role.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("(self.kind == 'ServiceAccount') == has(self.namespace)").message("a member of kind ServiceAccount needs its namespace; User and Group have none"))]
+#[x_kube(validation = Rule::new("(self.kind == 'ServiceAccount') == has(self.__namespace__)").message("a member of kind ServiceAccount needs its namespace; User and Group have none"))]
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')").message("names that begin with system: are Kubernetes' own, such as everybody; name people and groups of yours"))]
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message("a ServiceAccount's name is made of a-z, 0-9, `-` and `.`"))]
+#[x_kube(validation = Rule::new("!has(self.__namespace__) || !(self.__namespace__ in ['keywright-system', 'keywright-entries'])").message("Keywright's own ServiceAccounts are members of no account"))]
 pub struct Member {
     /// What `name` names.
     pub kind: MemberKind,

@@ -90,7 +90,7 @@ pub struct ApiKeySpec {
     /// From this moment on every call is refused, to the second. Move it forward to revive the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::moment")]
-    #[x_kube(validation = Rule::new("self < timestamp('9999-12-30T00:00:00Z')").message("expiresAt must be before 9999-12-30; leave it out for a key that does not expire"))]
+    #[x_kube(validation = Rule::new("self >= timestamp('1970-01-01T00:00:00Z') && self < timestamp('9999-12-30T00:00:00Z')").message("expiresAt must be from 1970-01-01 to before 9999-12-30; leave it out for a key that does not expire"))]
     pub expires_at: Option<Time>,
 
     /// When a new value takes the place of the current one, in the same Secret.
@@ -128,17 +128,17 @@ pub struct CloneSource {
 pub struct Rotation {
     /// Raise it, and a new value is minted. One that is not higher than every one before is ignored, as a re-sync may bring it back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub revision: Option<i64>,
 
     /// A new value is minted this long after the last one, such as `2160h`: 1 minute to 10 years.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("rotation.interval must be 1m to 87600h (10 years)"))]
     pub interval: Option<Duration>,
 
     /// How long the value before keeps working beside the new one, counted from the new one's delivery: 0s to 1 year, by default `24h`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
     #[x_kube(validation = Rule::new("duration(self) <= duration('8760h')").message("rotation.overlap must be 0s to 8760h (1 year)"))]
     pub overlap: Option<Duration>,
@@ -146,7 +146,7 @@ pub struct Rotation {
     /// Values issued before this moment are refused at once: the answer to a leak, together with a higher `revision`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::moment")]
-    #[x_kube(validation = Rule::new("self < timestamp('9999-12-30T00:00:00Z')").message("rotation.revokeBefore must be before 9999-12-30; to refuse every value set disabled: true"))]
+    #[x_kube(validation = Rule::new("self >= timestamp('1970-01-01T00:00:00Z') && self < timestamp('9999-12-30T00:00:00Z')").message("rotation.revokeBefore must be from 1970-01-01 to before 9999-12-30; to refuse every value set disabled: true"))]
     pub revoke_before: Option<Time>,
 }
 
@@ -174,7 +174,7 @@ pub struct SecretTemplate {
     pub delivery: Option<DeliveryMode>,
 
     /// With delivery Once: how long the Secret stays, 1 second to 1 year, by default `1h`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("secret.deleteAfter must be 1s to 8760h (1 year)"))]
     pub delete_after: Option<Duration>,

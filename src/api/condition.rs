@@ -62,6 +62,8 @@ pub enum Reason {
     MembersNeedOwnNamespace,
     /// The RoleBinding of the members is not ours to touch.
     MemberConflict,
+    /// The API server refuses a member.
+    MemberRefused,
     /// Ready, said of an Account.
     Accepted,
 }
@@ -93,6 +95,7 @@ impl Reason {
             Reason::ExpiresSoon => "ExpiresSoon",
             Reason::MembersNeedOwnNamespace => "MembersNeedOwnNamespace",
             Reason::MemberConflict => "MemberConflict",
+            Reason::MemberRefused => "MemberRefused",
             Reason::Accepted => "Accepted",
         }
     }

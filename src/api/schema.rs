@@ -1,7 +1,9 @@
 //! Schemas that several resources share, tighter than what the types alone would give: an item without a bound makes a
 //! CRD too expensive for its rules, and what we could not read back we would have to refuse.
 
+use kube::core::Duration;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
 
 /// The type's own description speaks of Go; the field's must win.
 pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
@@ -21,6 +23,18 @@ pub(super) fn moment(_: &mut SchemaGenerator) -> Schema {
 /// Go's form in whole hours, minutes and seconds; five digits keep the sum within what CEL can count.
 pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 2, "maxLength": 18, "pattern": "^([0-9]{1,5}[hms]){1,3}$"})
+}
+
+/// Writes a duration as [`duration`] takes it: kube's own form, such as `7776000s` or `0ns`, does not fit.
+#[allow(clippy::ref_option)] // serde hands over a reference.
+pub(super) fn as_go<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    let go = duration.map(|duration| {
+        let seconds = std::time::Duration::from(duration).as_secs();
+        let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+        let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+        if parts.is_empty() { "0s".to_owned() } else { parts.concat() }
+    });
+    go.serialize(serializer)
 }
 
 /// Atomic, because in a set another field manager's addition would survive the owner's forced apply.
@@ -45,7 +59,7 @@ pub(super) fn resources(_: &mut SchemaGenerator) -> Schema {
         "minItems": 1,
         "maxItems": 128,
         "x-kubernetes-list-type": "atomic",
-        "items": {"type": "string", "minLength": 1, "maxLength": 94, "pattern": "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"},
+        "items": {"type": "string", "minLength": 1, "maxLength": 98, "pattern": "^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"},
     })
 }
 

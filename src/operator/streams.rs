@@ -116,8 +116,11 @@ struct Switch {
 }
 
 impl Switch {
-    fn route(&self, wakes: impl FnOnce(&mut Router) -> Vec<Wake>) {
-        let wakes = wakes(&mut self.router.lock().unwrap_or_else(PoisonError::into_inner));
+    fn ask(&self, wakes: impl FnOnce(&mut Router) -> Vec<Wake>) -> Vec<Wake> {
+        wakes(&mut self.router.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn send(&self, wakes: Vec<Wake>) {
         for wake in wakes {
             // Sending fails only when nobody reconciles any more.
             match wake {
@@ -140,7 +143,8 @@ impl Switch {
     }
 }
 
-/// Takes the events of one resource. The store is fed while they are taken, so whoever is woken finds the change there.
+/// Takes the events of one resource. The store is fed while they are taken, so whoever is woken finds the change there;
+/// except for a list, which the store takes over as a whole when it is complete, so its wake-ups wait until then.
 async fn drive<K: Resource<DynamicType = ()> + ResourceExt>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     switch: &Switch,
@@ -150,25 +154,26 @@ async fn drive<K: Resource<DynamicType = ()> + ResourceExt>(
     listed: impl Fn(&mut Router, &HashSet<String>) -> Vec<Wake>,
 ) {
     let mut events = std::pin::pin!(events);
-    let (mut uids, mut first) = (HashSet::new(), true);
+    let (mut uids, mut of_list, mut first) = (HashSet::new(), Vec::new(), true);
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Init) => uids.clear(),
             Ok(Event::InitApply(object)) => {
                 uids.insert(object.uid().unwrap_or_default());
-                switch.route(|router| apply(router, &object));
+                of_list.extend(switch.ask(|router| apply(router, &object)));
             }
             Ok(Event::InitDone) => {
-                switch.route(|router| listed(router, &uids));
+                of_list.extend(switch.ask(|router| listed(router, &uids)));
+                switch.send(std::mem::take(&mut of_list));
                 uids = HashSet::new();
                 if std::mem::take(&mut first) {
                     count();
                 }
             }
-            Ok(Event::Apply(object)) => switch.route(|router| apply(router, &object)),
+            Ok(Event::Apply(object)) => switch.send(switch.ask(|router| apply(router, &object))),
             Ok(Event::Delete(object)) => {
                 let name = (object.namespace().unwrap_or_default(), object.name_any());
-                switch.route(|router| gone(router, &name, &object.uid().unwrap_or_default()));
+                switch.send(switch.ask(|router| gone(router, &name, &object.uid().unwrap_or_default())));
             }
             Err(error) => tracing::debug!(%error, "a watch"),
         }

@@ -23,17 +23,25 @@ pub enum Members {
     NotAlone,
     /// A RoleBinding of this name is somebody else's.
     Conflict(String),
+    /// The API server does not take them as they are, and says why.
+    Refused(String),
 }
 
 /// Makes the RoleBindings as the members are.
 pub async fn apply(client: &Client, account: &Account, neighbours: &[Arc<Account>]) -> Result<Members, kube::Error> {
-    let is_alone = neighbours.is_empty();
+    // A deletion counts from when it is asked for, whatever finalizer holds the account.
+    let is_alone = neighbours.is_empty() && account.metadata.deletion_timestamp.is_none();
     let api = Api::<RoleBinding>::namespaced(client.clone(), &account.namespace().unwrap_or_default());
     let mut outcome = Members::Bound;
     for (role, name) in [(MemberRole::Owner, names::OWNERS_BINDING), (MemberRole::Admin, names::ADMINS_BINDING)] {
         let wanted = if is_alone { binding(account, role, name) } else { None };
-        if let Some(name) = apply_one(&api, account, neighbours, name, wanted).await? {
-            outcome = Members::Conflict(name);
+        match apply_one(&api, account, neighbours, name, wanted).await {
+            Ok(None) => {}
+            Ok(Some(name)) => outcome = Members::Conflict(name),
+            Err(kube::Error::Api(status)) if status.code == 403 || status.code == 422 => {
+                outcome = Members::Refused(status.message.clone());
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(if !is_alone && !account.spec.members.is_empty() { Members::NotAlone } else { outcome })
@@ -53,7 +61,11 @@ async fn apply_one(
         (None, Some(wanted)) => drop(api.create(&write::by_us(), &wanted).await?),
         (Some(found), wanted) if !is_ours(&found) => return Ok(wanted.map(|_| name.to_owned())),
         (Some(found), Some(wanted)) if is_owned_by(&found, account) => {
-            if found.subjects != wanted.subjects || found.metadata.labels != wanted.metadata.labels {
+            // A second owner would keep it alive when the account is gone.
+            let same = found.subjects == wanted.subjects
+                && found.metadata.labels == wanted.metadata.labels
+                && found.metadata.owner_references == wanted.metadata.owner_references;
+            if !same {
                 let metadata = ObjectMeta {
                     resource_version: found.metadata.resource_version.clone(),
                     uid: found.metadata.uid.clone(),
@@ -131,13 +143,19 @@ fn subject(member: &Member) -> Subject {
     }
 }
 
-/// Made by us, for whatever account.
+/// Made by us, for whatever account. The policy keywright-operator-bindings says the same and lets us touch no other.
 fn is_ours(binding: &RoleBinding) -> bool {
-    binding
-        .owner_references()
-        .iter()
-        .any(|owner| owner.kind == "Account" && owner.api_version.starts_with(names::GROUP))
-        && binding.labels().get(names::MANAGED_BY_LABEL).is_some_and(|manager| manager == names::MANAGED_BY)
+    let role = match binding.name_any().as_str() {
+        names::OWNERS_BINDING => names::OWNER_ROLE,
+        names::ADMINS_BINDING => names::ADMIN_ROLE,
+        _ => return false,
+    };
+    let group = binding.owner_references().iter().any(|owner| {
+        owner.kind == "Account" && owner.api_version.split_once('/').is_some_and(|(group, _)| group == names::GROUP)
+    });
+    let RoleRef { kind, name, .. } = &binding.role_ref;
+    let managed = binding.labels().get(names::MANAGED_BY_LABEL).is_some_and(|manager| manager == names::MANAGED_BY);
+    group && managed && kind == "ClusterRole" && name == role
 }
 
 fn is_owned_by(binding: &RoleBinding, account: &Account) -> bool {

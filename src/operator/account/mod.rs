@@ -24,6 +24,8 @@ mod status;
 const CONCURRENCY: u16 = 2;
 /// How often an account at rest is looked at again: RoleBindings are not watched, so a changed one is mended then.
 const REST: Duration = Duration::from_mins(15);
+/// A user who has cleared the way should not wait longer than this.
+const LONGEST_WAIT_FOR_USER: Duration = Duration::from_secs(30);
 
 /// Reconciles every Account that is woken, until told to stop.
 pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>, shutdown: Shutdown) {
@@ -33,7 +35,7 @@ pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>
         .map(Ok::<_, watcher::Error>)
         .take_until(async move { shutdown.wait().await });
     let reconcile = |account: Arc<Account>, context: Arc<Context>| {
-        Box::pin(async move { reconcile(&account, &context).await.map(|()| Next::requeue(REST)) })
+        Box::pin(async move { reconcile(&account, &context).await.map(Next::requeue) })
     };
     let config = controller::Config::default().concurrency(CONCURRENCY);
     let accounts = context.known.accounts.clone();
@@ -52,23 +54,30 @@ fn on_error(account: Arc<Account>, error: &kube::Error, context: Arc<Context>) -
     Next::requeue(pause)
 }
 
-async fn reconcile(account: &Account, context: &Context) -> Result<(), kube::Error> {
-    if account.metadata.deletion_timestamp.is_some() {
-        return Ok(());
-    }
+/// Returns how long it may rest.
+async fn reconcile(account: &Account, context: &Context) -> Result<Duration, kube::Error> {
     let (namespace, name) = (account.namespace().unwrap_or_default(), account.name_any());
-    let site_id = site_ids::reserve(&context.client, &namespace, &name).await?;
     let is_neighbour = |other: &Account| {
         other.metadata.namespace == account.metadata.namespace && other.metadata.name != account.metadata.name
     };
     let neighbours = context.known.accounts.state_filter(is_neighbour);
     let members = members::apply(&context.client, account, &neighbours).await?;
+    if account.metadata.deletion_timestamp.is_some() {
+        return Ok(REST);
+    }
+    let site_id = site_ids::reserve(&context.client, &namespace, &name).await?;
     let suspension = context.known.suspension(&namespace, TargetKind::Account, &name);
     let of_account =
         |key: &crate::api::ApiKey| key.metadata.namespace == account.metadata.namespace && key.spec.account == name;
     let keys = context.known.keys.state_filter(of_account);
+    let settled = matches!(members, members::Members::Bound | members::Members::NotAlone);
     let facts = status::Facts { account, site_id, members, suspension: suspension.as_deref(), keys: &keys };
     status::write(context, &facts, status::project(&facts, (context.now)())).await?;
-    context.backoff.forget(&account.uid().unwrap_or_default());
-    Ok(())
+    let uid = account.uid().unwrap_or_default();
+    if !settled {
+        // A user who has cleared the way should not wait for long.
+        return Ok(context.backoff.after_failure(&uid).min(LONGEST_WAIT_FOR_USER));
+    }
+    context.backoff.forget(&uid);
+    Ok(REST)
 }

@@ -68,6 +68,11 @@ fn ready(facts: &Facts<'_>) -> (bool, Reason, String) {
             );
             (false, Reason::MemberConflict, message)
         }
+        Members::Refused(why) => (
+            false,
+            Reason::MemberRefused,
+            format!("the API server refuses the members' RoleBinding, and it stays as it is: {why}"),
+        ),
         Members::Bound if spec.disabled => (true, Reason::Accepted, "every key of this account is refused".to_owned()),
         Members::Bound => (true, Reason::Accepted, "keys of this account can be minted".to_owned()),
     }

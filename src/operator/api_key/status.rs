@@ -158,6 +158,7 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::ExpiresSoon
         | Reason::MembersNeedOwnNamespace
         | Reason::MemberConflict
+        | Reason::MemberRefused
         | Reason::Accepted => false,
     }
 }

@@ -1,0 +1,129 @@
+//! What is tried with accounts.
+
+use keywright::api::Account;
+use serde_json::{Value, json};
+
+use super::GOVERN;
+use super::attempt::Answer::{May, Rbac, Told};
+use super::attempt::{Answer, Attempt, attempt, one};
+
+const READERS: [Answer; 5] = [May, May, Rbac, May, Rbac];
+/// Who may change members and `disabled`.
+const OWNERS: [Answer; 5] = [May, Rbac, Rbac, May, Rbac];
+/// Who may change everything else, where the owner has RBAC's verb and lacks `govern`.
+const GOVERNORS: [Answer; 5] = [GOVERN, Rbac, Rbac, May, Rbac];
+/// Who may do what the owner has no verb for.
+const PLATFORM: [Answer; 5] = [Rbac, Rbac, Rbac, May, Rbac];
+const NOBODY: [Answer; 5] = [Rbac; 5];
+
+/// An account with every field set that can be set together.
+pub fn spec() -> Value {
+    json!({
+        "displayName": "Acme", "accessLevel": "Custom", "scopes": ["orders:*"], "resources": ["orders", "invoices"],
+        "members": [member("Alice", "Owner")], "keyPrefix": "acme", "maxKeyLifetime": "2160h",
+        "metadata": {"tier": "one"},
+    })
+}
+
+fn member(name: &str, role: &str) -> Value {
+    json!({"kind": "User", "name": name, "role": role})
+}
+
+/// Changes of every field that may be changed but `members` and `disabled`.
+pub fn changes() -> Vec<(&'static str, Value)> {
+    vec![
+        ("rename it", json!({"displayName": "Other"})),
+        ("take its display name away", json!({"displayName": null})),
+        ("raise its ceiling", json!({"accessLevel": "Full", "scopes": null})),
+        ("lower its ceiling", json!({"accessLevel": "ReadOnly", "scopes": null})),
+        ("widen its ceiling", json!({"scopes": ["orders:*", "invoices:read"]})),
+        ("add a resource", json!({"resources": ["orders", "invoices", "payments"]})),
+        ("take its catalogue away", json!({"resources": null})),
+        ("let its keys live longer", json!({"maxKeyLifetime": "87600h"})),
+        ("let its keys live for ever", json!({"maxKeyLifetime": null})),
+        ("change what upstreams are told", json!({"metadata": {"tier": "two"}})),
+        ("take away what upstreams are told", json!({"metadata": null})),
+    ]
+}
+
+/// Fields that nobody changes.
+pub fn immutables() -> Vec<(&'static str, Value)> {
+    vec![("change its prefix", json!({"keyPrefix": "other"})), ("take its prefix away", json!({"keyPrefix": null}))]
+}
+
+pub fn attempts() -> Vec<Attempt> {
+    let mut all = vec![
+        attempt("list accounts", READERS, async |who| who.list("accounts").await),
+        attempt("look at an account", READERS, async |who| who.get("accounts", "acme").await),
+    ];
+    all.extend(by_owners());
+    all.extend(changes().into_iter().map(|(what, spec)| patch(what, GOVERNORS, json!({"spec": spec}))));
+    let told = Told("create a new account");
+    let answers = [told, Rbac, Rbac, told, Rbac];
+    all.extend(immutables().into_iter().map(|(what, spec)| patch(what, answers, json!({"spec": spec}))));
+    all.extend(under_cover());
+    all.extend(births_and_deaths());
+    all
+}
+
+fn patch(what: &str, answers: [Answer; 5], patch: Value) -> Attempt {
+    attempt(format!("{what} (of an account)"), answers, move |who| {
+        let patch = patch.clone();
+        async move { who.merge("accounts", "acme", &patch).await }
+    })
+}
+
+fn by_owners() -> Vec<Attempt> {
+    let set = |field: &str, value: Value| json!({"spec": {field: value}});
+    let add = json!([{"op": "add", "path": "/spec/members/-", "value": member("Mallory", "Owner")}]);
+    vec![
+        patch("disable it", OWNERS, set("disabled", json!(true))),
+        patch("enable it", OWNERS, set("disabled", json!(false))),
+        patch("take `disabled` away", OWNERS, set("disabled", Value::Null)),
+        patch("add a member", OWNERS, set("members", json!([member("Alice", "Owner"), member("Bob", "Admin")]))),
+        patch("change a member's role", OWNERS, set("members", json!([member("Alice", "Admin")]))),
+        patch("remove all members", OWNERS, set("members", json!([]))),
+        patch("take members away", OWNERS, set("members", Value::Null)),
+        attempt("add a member by JSON patch", OWNERS, move |who| {
+            let add = add.clone();
+            async move { who.json_patch("accounts", "acme", &add).await }
+        }),
+        attempt("set the members by server-side apply", OWNERS, async |who| {
+            let spec = json!({"accessLevel": "Custom", "members": [member("Mallory", "Owner")]});
+            who.apply(&one::<Account>("acme", &spec)).await
+        }),
+    ]
+}
+
+fn under_cover() -> Vec<Attempt> {
+    let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "somewhere", "uid": "gone"});
+    vec![
+        patch("raise it under cover of its members", GOVERNORS, {
+            json!({"spec": {"members": [], "disabled": false, "accessLevel": "Full", "scopes": null}})
+        }),
+        patch("give it a finalizer", GOVERNORS, json!({"metadata": {"finalizers": ["example.com/hold"]}})),
+        patch("give it an owner that is not there", GOVERNORS, json!({"metadata": {"ownerReferences": [owner]}})),
+        attempt("write its status", NOBODY, async |who| {
+            who.merge("accounts", "acme/status", &json!({"status": {"publicKey": "ABCDEF"}})).await
+        }),
+        attempt("replace an account by another", GOVERNORS, async |who| {
+            let mut read = who.get("accounts", "acme").await?;
+            read["spec"] = json!({"accessLevel": "Full", "keyPrefix": "acme"});
+            who.replace(&read).await
+        }),
+        attempt("raise an account by server-side apply", GOVERNORS, async |who| {
+            who.apply(&one::<Account>("acme", &json!({"scopes": ["orders:*", "invoices:*"]}))).await
+        }),
+    ]
+}
+
+fn births_and_deaths() -> Vec<Attempt> {
+    vec![
+        attempt("create an account", PLATFORM, async |who| who.create(&one::<Account>("new", &spec())).await),
+        attempt("create an account by server-side apply", PLATFORM, async |who| {
+            who.apply(&one::<Account>("new", &spec())).await
+        }),
+        attempt("delete an account", PLATFORM, async |who| who.delete("accounts", "acme").await),
+        attempt("delete all accounts at once", NOBODY, async |who| who.delete_all("accounts").await),
+    ]
+}

@@ -1,56 +1,38 @@
 //! The verifier's index against a model that is too simple to be wrong: whatever events come, in whatever order, a
-//! value passes exactly when its ApiKey, its entry and its account are there as last seen.
+//! value is answered by what its ApiKey, its entry, its account and the suspensions are as last seen.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "index/model.rs"]
+mod model;
+#[path = "support/values.rs"]
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
-use keywright::access::{AccessLevel, Grant};
-use keywright::key::{Credential, Entry, Owner, Parsed, Pepper, Plaintext, Presented, parse};
+use keywright::access::AccessLevel;
+use keywright::api::{Target, TargetKind};
+use keywright::key::{Cloned, Entry, Owner, Pepper};
 use keywright::verifier::code::Code;
 use keywright::verifier::decide::decide;
-use keywright::verifier::index::Index;
-use keywright::verifier::live::{Ceiling, Key};
-use keywright::verifier::question::Question;
+use keywright::verifier::index::{Index, Sizes};
+use keywright::verifier::live::{Ceiling, FullName, Key, Uid};
+use model::{EntryState, Event, KEYS, Model, NAMESPACES, NOW, TARGETS, VALUES, event};
 use proptest::prelude::*;
+use values::{credential, full, mint, pepper, presented, read_only, route};
 
-/// Two ApiKeys; the third has the name of the second and is its re-creation.
-const UIDS: [&str; 3] = ["uid-0", "uid-1", "uid-2"];
-const NAMES: [&str; 3] = ["first", "second", "second"];
-
-/// Two values for each ApiKey, as before and after a change of its entry.
-static VALUES: LazyLock<Vec<[String; 2]>> = LazyLock::new(|| {
-    let mint = || Plaintext::mint("kw").unwrap().expose().to_owned();
-    UIDS.iter().map(|_| [mint(), mint()]).collect()
-});
-
-static PEPPER: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
-    let pepper = Pepper::generate(Timestamp::UNIX_EPOCH).unwrap();
-    pepper.data().map(|(name, bytes)| (name, bytes.to_vec())).collect()
-});
-
-fn pepper() -> Pepper {
-    Pepper::from_data(PEPPER.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]))).unwrap()
-}
-
-fn presented(text: &str) -> Presented<'_> {
-    match parse(text.as_bytes()) {
-        Parsed::Native(presented) => presented,
-        Parsed::Malformed | Parsed::Foreign => panic!("a minted key"),
-    }
-}
-
-fn full() -> Grant {
-    Grant::new::<&str>(AccessLevel::Full, &[]).unwrap()
-}
+/// Every value that an ApiKey ever had.
+static TEXTS: LazyLock<Vec<[String; VALUES]>> =
+    LazyLock::new(|| KEYS.iter().map(|_| std::array::from_fn(|_| mint())).collect());
 
 fn key(which: usize, disabled: bool) -> Key {
+    let (uid, namespace, name) = KEYS[which];
     Key {
-        uid: UIDS[which].into(),
-        namespace: "shop".into(),
-        name: NAMES[which].into(),
+        uid: uid.into(),
+        namespace: namespace.into(),
+        name: name.into(),
         account: "acme".into(),
         display_name: None,
         grant: Some(full()),
@@ -61,157 +43,299 @@ fn key(which: usize, disabled: bool) -> Key {
     }
 }
 
-fn entry(which: usize, value: usize) -> Entry {
-    let text = &VALUES[which][value];
-    let owner = Owner { namespace: "shop".into(), name: NAMES[which].into(), uid: UIDS[which].into() };
-    let credential = Credential {
-        id: presented(text).id(),
-        prefix: "kw".into(),
-        serial: value as u64 + 1,
-        revision: 0,
-        issued_at: Timestamp::UNIX_EPOCH,
-        delivered_at: None,
-        retires_at: None,
-        hash: String::new(),
-        tag: pepper().tag_presented(&presented(text)).unwrap(),
-        sealed: None,
+fn entry(which: usize, state: &EntryState) -> Entry {
+    let (uid, namespace, name) = KEYS[which];
+    let owner = Owner { namespace: namespace.into(), name: name.into(), uid: uid.into() };
+    let recorded = |value: usize| credential(&TEXTS[which][value], value as u64 + 1, Timestamp::UNIX_EPOCH);
+    let cloned = state.cloned.map(|writes| cloned(if writes { AccessLevel::Full } else { AccessLevel::ReadOnly }));
+    let Some((before, retires_at)) = state.retiring else {
+        return Entry::first(owner, recorded(state.current), cloned);
     };
-    Entry::first(owner, credential, None)
+    let mut entry = Entry::first(owner, recorded(before), cloned).rotated(recorded(state.current));
+    entry.retiring.as_mut().unwrap().retires_at = retires_at.map(|at| Timestamp::from_second(at).unwrap());
+    entry
 }
 
-/// What a watch may say.
-#[derive(Clone, Debug)]
-enum Event {
-    Key(usize, bool),
-    NoKey(usize),
-    Keys(BTreeSet<usize>),
-    Entry(usize, usize),
-    NoEntry(usize),
-    Entries(BTreeSet<usize>),
-    Account(Option<bool>),
-    NoAccounts,
+fn cloned(access_level: AccessLevel) -> Cloned {
+    Cloned { source: "source".into(), display_name: None, access_level, scopes: Vec::new() }
 }
 
-fn event() -> impl Strategy<Value = Event> {
-    let some = || proptest::collection::btree_set(0usize..3, 0..3);
-    prop_oneof![
-        3 => (0usize..3, any::<bool>()).prop_map(|(which, disabled)| Event::Key(which, disabled)),
-        1 => (0usize..3).prop_map(Event::NoKey),
-        1 => some().prop_map(Event::Keys),
-        3 => (0usize..3, 0usize..2).prop_map(|(which, value)| Event::Entry(which, value)),
-        1 => (0usize..3).prop_map(Event::NoEntry),
-        1 => some().prop_map(Event::Entries),
-        2 => any::<Option<bool>>().prop_map(Event::Account),
-        1 => Just(Event::NoAccounts),
-    ]
+/// An entry with one value.
+fn only(current: usize) -> EntryState {
+    EntryState { current, retiring: None, cloned: None }
 }
 
-#[derive(Default)]
-struct Model {
-    keys: BTreeMap<usize, bool>,
-    entries: BTreeMap<usize, usize>,
-    account: Option<bool>,
+fn ceiling(disabled: bool) -> Ceiling {
+    Ceiling { grant: full(), disabled, max_lifetime: None, metadata: BTreeMap::new() }
 }
 
-impl Model {
-    fn apply(&mut self, event: &Event) {
-        match event {
-            Event::Key(which, disabled) => drop(self.keys.insert(*which, *disabled)),
-            Event::NoKey(which) => drop(self.keys.remove(which)),
-            Event::Keys(listed) => self.keys.retain(|which, _| listed.contains(which)),
-            Event::Entry(which, value) => drop(self.entries.insert(*which, *value)),
-            Event::NoEntry(which) => drop(self.entries.remove(which)),
-            Event::Entries(listed) => self.entries.retain(|which, _| listed.contains(which)),
-            Event::Account(disabled) => self.account = *disabled,
-            Event::NoAccounts => self.account = None,
-        }
-    }
+fn name(which: usize) -> FullName {
+    (KEYS[which].1.into(), KEYS[which].2.into())
+}
 
-    fn code(&self, which: usize, value: usize) -> Code {
-        match (self.keys.get(&which), self.entries.get(&which), self.account) {
-            (Some(_), Some(current), None) if *current == value => Code::AccountNotFound,
-            (Some(_), Some(current), Some(true)) if *current == value => Code::AccountDisabled,
-            (Some(true), Some(current), _) if *current == value => Code::Disabled,
-            (Some(false), Some(current), _) if *current == value => Code::Ok,
-            _ => Code::Unknown,
-        }
-    }
+fn suspend(index: &Index, uid: &str, (namespace, kind, name): (&str, TargetKind, &str)) {
+    index.apply_suspension(uid, namespace, Target { kind, name: name.into() });
 }
 
 fn apply(index: &Index, event: &Event) {
-    let uids = |listed: &BTreeSet<usize>| listed.iter().map(|&which| UIDS[which].into()).collect::<HashSet<_>>();
+    let uids = |listed: &BTreeSet<usize>| listed.iter().map(|&which| KEYS[which].0.into()).collect::<HashSet<Uid>>();
     match event {
-        Event::Key(which, disabled) => index.apply_key(key(*which, *disabled)),
-        Event::NoKey(which) => index.delete_key(&("shop".into(), NAMES[*which].into()), UIDS[*which]),
-        Event::Keys(listed) => index.reset_keys(&uids(listed)),
-        Event::Entry(which, value) => index.apply_entry(UIDS[*which], &entry(*which, *value)),
-        Event::NoEntry(which) => index.delete_entry(UIDS[*which]),
-        Event::Entries(listed) => index.reset_entries(&uids(listed)),
-        Event::Account(disabled) => {
-            index.set_account(
-                "shop",
-                "acme",
-                disabled.map(|disabled| Ceiling {
-                    grant: full(),
-                    disabled,
-                    max_lifetime: None,
-                    metadata: BTreeMap::new(),
-                }),
-            );
+        Event::Key { which, disabled, own } => {
+            let grant = own.map(|writes| if writes { full() } else { read_only() });
+            index.apply_key(Key { grant, ..key(*which, *disabled) });
         }
-        Event::NoAccounts => index.reset_accounts(&HashSet::new()),
+        Event::NoKey(which) => index.delete_key(&name(*which), KEYS[*which].0),
+        Event::Keys(listed) => index.reset_keys(&uids(listed)),
+        Event::Entry(which, state) => index.apply_entry(KEYS[*which].0, &entry(*which, state)),
+        Event::NoEntry(which) => index.delete_entry(KEYS[*which].0),
+        Event::ForeignEntry(which) => {
+            index.apply_entry(KEYS[*which].0, &entry((which + 1) % KEYS.len(), &only(0)));
+        }
+        Event::NonsenseEntry(which) => {
+            let nonsense = Cloned { scopes: vec!["orders:read".into()], ..cloned(AccessLevel::Full) };
+            let mut entry = entry(*which, &only(0));
+            entry.cloned = Some(nonsense);
+            index.apply_entry(KEYS[*which].0, &entry);
+        }
+        Event::Entries(listed) => index.reset_entries(&uids(listed)),
+        Event::Account { at, disabled } => index.set_account(NAMESPACES[*at], "acme", disabled.map(ceiling)),
+        Event::Accounts(listed) => {
+            index.reset_accounts(&listed.iter().map(|&at| (NAMESPACES[at].into(), "acme".into())).collect());
+        }
+        Event::Suspension { uid, target } => suspend(index, &uid.to_string(), TARGETS[*target]),
+        Event::NoSuspension(uid) => index.delete_suspension(&uid.to_string()),
+        Event::Suspensions(listed) => {
+            index.reset_suspensions(&listed.iter().map(|uid| uid.to_string().into()).collect());
+        }
+        Event::Remember { which, value } => remember(index, *which, *value),
     }
 }
 
+/// As after a check of the argon2id record.
+fn remember(index: &Index, which: usize, value: usize) {
+    let presented = presented(&TEXTS[which][value]);
+    let tag = pepper().tag_presented(&presented).unwrap();
+    index.remember(presented.id(), value as u64 + 1, KEYS[which].0, tag);
+}
+
+/// The code, and the uid of the ApiKey that a holder is told about.
+fn answer(index: &Index, text: &str) -> (Code, Option<Uid>) {
+    let (view, now) = (index.view(), Timestamp::from_second(NOW).unwrap());
+    let verdict = decide(&view, &presented(text), &route("scope=orders:write"), now);
+    (verdict.code, verdict.holder.map(|holder| holder.live.key.uid.clone()))
+}
+
 fn code(index: &Index, text: &str) -> Code {
-    let question = Question::from_query("scope=any", None).unwrap();
-    decide(&index.view(), &presented(text), &question, Timestamp::UNIX_EPOCH).code
+    answer(index, text).0
+}
+
+/// With a pepper, and account `acme` in `shop`.
+fn prepared() -> Index {
+    let index = Index::default();
+    index.set_pepper(Some(pepper()));
+    index.set_account("shop", "acme", Some(ceiling(false)));
+    index
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
     #[test]
-    fn the_index_says_what_the_model_says_after_every_event(events in proptest::collection::vec(event(), 1..40)) {
+    fn the_index_says_what_the_model_says_after_every_event(events in proptest::collection::vec(event(), 1..60)) {
         let (index, mut model) = (Index::default(), Model::default());
         index.set_pepper(Some(pepper()));
         for event in &events {
             apply(&index, event);
             model.apply(event);
-            for (which, values) in VALUES.iter().enumerate() {
-                for (value, text) in values.iter().enumerate() {
-                    prop_assert_eq!(code(&index, text), model.code(which, value), "{} {} after {:?}", which, value, event);
+            for (which, texts) in TEXTS.iter().enumerate() {
+                for (value, text) in texts.iter().enumerate() {
+                    let expected = model.code(which, value);
+                    let holder = (expected != Code::Unknown).then(|| KEYS[which].0.into());
+                    prop_assert_eq!(answer(&index, text), (expected, holder), "{} {} after {:?}", which, value, event);
                 }
             }
+            prop_assert_eq!(index.sizes(), model.sizes(), "after {:?}", event);
         }
-        let sizes = index.sizes();
-        prop_assert_eq!((sizes.keys, sizes.entries), (model.keys.len(), model.entries.len()));
-        let live = model.keys.keys().filter(|which| model.entries.contains_key(which)).count();
-        prop_assert_eq!(sizes.live, live);
+    }
+}
+
+#[test]
+fn a_re_created_key_takes_the_place_of_the_one_before_and_a_late_deletion_of_that_does_nothing() {
+    let index = prepared();
+    index.apply_entry("uid-1", &entry(1, &only(0)));
+    index.apply_entry("uid-2", &entry(2, &only(0)));
+    index.apply_key(key(1, false));
+    assert_eq!((code(&index, &TEXTS[1][0]), code(&index, &TEXTS[2][0])), (Code::Ok, Code::Unknown));
+    index.apply_key(key(2, false));
+    assert_eq!((code(&index, &TEXTS[1][0]), code(&index, &TEXTS[2][0])), (Code::Unknown, Code::Ok));
+    index.delete_key(&name(1), "uid-1");
+    index.apply_entry("uid-2", &entry(2, &only(1)));
+    assert_eq!(code(&index, &TEXTS[2][1]), Code::Ok, "it is still known");
+}
+
+#[test]
+fn a_suspension_waits_for_its_target_and_outlives_it() {
+    let index = prepared();
+    suspend(&index, "s-1", TARGETS[1]);
+    for which in [1, 2] {
+        index.apply_entry(KEYS[which].0, &entry(which, &only(0)));
+        index.apply_key(key(which, false));
+        assert_eq!(code(&index, &TEXTS[which][0]), Code::Suspended);
+        index.delete_key(&name(which), KEYS[which].0);
+    }
+    index.apply_key(key(2, false));
+    assert_eq!(code(&index, &TEXTS[2][0]), Code::Suspended);
+    index.delete_suspension("s-1");
+    assert_eq!(code(&index, &TEXTS[2][0]), Code::Ok);
+}
+
+#[test]
+fn a_suspension_of_an_account_waits_for_it_and_outlives_it() {
+    let index = prepared();
+    index.apply_entry("uid-0", &entry(0, &only(0)));
+    index.apply_key(key(0, false));
+    suspend(&index, "s-1", TARGETS[5]);
+    index.set_account("shop", "acme", None);
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::AccountNotFound);
+    index.reset_accounts(&HashSet::new());
+    index.set_account("shop", "acme", Some(ceiling(false)));
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::AccountSuspended);
+    index.reset_suspensions(&HashSet::new());
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Ok);
+}
+
+#[test]
+fn a_target_that_is_suspended_twice_is_free_only_when_both_are_lifted() {
+    for (target, suspended) in [(TARGETS[0], Code::Suspended), (TARGETS[5], Code::AccountSuspended)] {
+        let index = prepared();
+        index.apply_entry("uid-0", &entry(0, &only(0)));
+        index.apply_key(key(0, false));
+        suspend(&index, "s-1", target);
+        suspend(&index, "s-2", target);
+        // A relist names what is known already.
+        suspend(&index, "s-2", target);
+        index.delete_suspension("s-2");
+        index.delete_suspension("s-2");
+        assert_eq!(code(&index, &TEXTS[0][0]), suspended);
+        index.delete_suspension("s-1");
+        assert_eq!(code(&index, &TEXTS[0][0]), Code::Ok);
+        assert_eq!(index.sizes(), Sizes { live: 1, keys: 1, entries: 1, accounts: 1, suspensions: 0 });
+    }
+}
+
+#[test]
+fn both_values_of_a_rotation_pass_until_the_entry_names_one_only() {
+    let index = prepared();
+    let codes = || TEXTS[0].each_ref().map(|text| code(&index, text));
+    index.apply_key(key(0, false));
+    for (state, expected) in [
+        (only(0), [Code::Ok, Code::Unknown, Code::Unknown]),
+        (EntryState { retiring: Some((0, None)), ..only(1) }, [Code::Ok, Code::Ok, Code::Unknown]),
+        (EntryState { retiring: Some((0, Some(NOW + 1))), ..only(1) }, [Code::Ok, Code::Ok, Code::Unknown]),
+        (EntryState { retiring: Some((0, Some(NOW))), ..only(1) }, [Code::Retired, Code::Ok, Code::Unknown]),
+        // A further rotation ends the older one.
+        (EntryState { retiring: Some((1, None)), ..only(2) }, [Code::Unknown, Code::Ok, Code::Ok]),
+        (only(2), [Code::Unknown, Code::Unknown, Code::Ok]),
+    ] {
+        index.apply_entry("uid-0", &entry(0, &state));
+        assert_eq!(codes(), expected, "{state:?}");
+        // What changes the key reaches both values.
+        index.apply_key(key(0, true));
+        assert_eq!(codes().map(|code| code == Code::Ok), [false; VALUES], "{state:?}");
+        index.apply_key(key(0, false));
+        assert_eq!(codes(), expected, "{state:?}");
     }
 }
 
 #[test]
 fn an_entry_under_a_foreign_name_is_no_entry() {
-    let index = Index::default();
-    index.set_pepper(Some(pepper()));
-    index.set_account(
-        "shop",
-        "acme",
-        Some(Ceiling { grant: full(), disabled: false, max_lifetime: None, metadata: BTreeMap::new() }),
-    );
+    let index = prepared();
     index.apply_key(key(0, false));
-    index.apply_entry("uid-0", &entry(1, 0));
-    assert_eq!(code(&index, &VALUES[1][0]), Code::Unknown);
+    index.apply_key(key(1, false));
+    index.apply_entry("uid-0", &entry(1, &only(0)));
+    assert_eq!(code(&index, &TEXTS[1][0]), Code::Unknown);
+    // Nor is one that has the right name, and the uid of who had it before.
+    let mut before = entry(0, &only(0));
+    before.owner.uid = "uid-9".into();
+    index.apply_entry("uid-0", &before);
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Unknown);
+}
+
+#[test]
+fn an_entry_that_comes_to_name_another_owner_leaves_the_one_before_nothing() {
+    let index = prepared();
+    index.apply_key(key(0, false));
+    index.apply_entry("uid-0", &entry(0, &only(0)));
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Ok);
+    let mut moved = entry(0, &only(0));
+    moved.owner.name = "elsewhere".into();
+    index.apply_entry("uid-0", &moved);
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Unknown);
+    // What is still passed must at least hear of this.
+    index.apply_key(key(0, true));
+    assert_ne!(code(&index, &TEXTS[0][0]), Code::Ok);
 }
 
 #[test]
 fn without_a_pepper_nothing_passes() {
     let index = Index::default();
-    index.set_account(
-        "shop",
-        "acme",
-        Some(Ceiling { grant: full(), disabled: false, max_lifetime: None, metadata: BTreeMap::new() }),
-    );
+    index.set_account("shop", "acme", Some(ceiling(false)));
     index.apply_key(key(0, false));
-    index.apply_entry("uid-0", &entry(0, 0));
-    assert_eq!(code(&index, &VALUES[0][0]), Code::NotReady);
+    index.apply_entry("uid-0", &entry(0, &only(0)));
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::NotReady);
+}
+
+/// An index whose pepper was lost after value 0 of the first key was minted: its tag is of the lost one.
+fn with_a_lost_pepper() -> (Index, Entry) {
+    let index = prepared();
+    let lost = Pepper::generate(Timestamp::from_second(1).unwrap()).unwrap();
+    let mut entry = entry(0, &only(0));
+    entry.current.tag = lost.tag_presented(&presented(&TEXTS[0][0])).unwrap();
+    index.apply_key(key(0, false));
+    index.apply_entry("uid-0", &entry);
+    assert_eq!(answer(&index, &TEXTS[0][0]), (Code::NotReady, None));
+    (index, entry)
+}
+
+#[test]
+fn a_value_that_was_proven_passes_by_its_new_tag() {
+    let (index, _) = with_a_lost_pepper();
+    remember(&index, 0, 0);
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Ok);
+    index.apply_key(key(0, true));
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Disabled);
+}
+
+#[test]
+fn a_proof_that_comes_late_revives_nothing() {
+    let (index, _) = with_a_lost_pepper();
+    index.apply_key(key(0, true));
+    remember(&index, 0, 0);
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Disabled);
+    index.delete_key(&name(0), "uid-0");
+    remember(&index, 0, 0);
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Unknown);
+    index.apply_key(key(0, false));
+    index.delete_entry("uid-0");
+    remember(&index, 0, 0);
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Unknown);
+}
+
+#[test]
+fn a_proof_of_another_serial_or_of_another_key_is_not_remembered() {
+    let (index, _) = with_a_lost_pepper();
+    let presented = presented(&TEXTS[0][0]);
+    let tag = || pepper().tag_presented(&presented).unwrap();
+    index.remember(presented.id(), 2, "uid-0", tag());
+    index.remember(presented.id(), 1, "uid-1", tag());
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::NotReady);
+}
+
+#[test]
+fn a_relist_that_brings_the_same_entry_again_does_not_forget_what_was_proven() {
+    let (index, entry) = with_a_lost_pepper();
+    remember(&index, 0, 0);
+    index.apply_entry("uid-0", &entry);
+    index.reset_entries(&HashSet::from(["uid-0".into()]));
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::Ok);
 }

@@ -48,7 +48,9 @@ struct Record {
 struct Value {
     id: KeyId,
     serial: u64,
+    /// The tag to compare with: the stored one, or the one that a proof gave in its place.
     tag: Tag,
+    stored: Tag,
     record: Arc<str>,
     issued_at: Timestamp,
     retires_at: Option<Timestamp>,
@@ -141,8 +143,17 @@ impl Index {
     /// An entry was added or changed. An entry whose owner is another than its own name says is no entry, and neither is
     /// one that holds a clone's grant which cannot be read.
     pub fn apply_entry(&self, uid: &str, entry: &Entry) {
-        let Some(record) = read(uid, entry) else { return self.delete_entry(uid) };
+        let Some(mut record) = read(uid, entry) else { return self.delete_entry(uid) };
         let mut sources = self.sources();
+        // What was proven of a value stays proven while its record is the same; a relist brings every entry again.
+        for old in sources.entries.get(uid).into_iter().flat_map(|before| &before.values) {
+            let is_same = |value: &&mut Value| {
+                (value.id, value.serial, value.stored) == (old.id, old.serial, old.stored) && value.record == old.record
+            };
+            if let Some(value) = record.values.iter_mut().find(is_same) {
+                value.tag = old.tag;
+            }
+        }
         let kept: HashSet<KeyId> = record.values.iter().map(|value| value.id).collect();
         if let Some(old) = sources.entries.insert(uid.into(), record) {
             self.remove(old.values.iter().filter(|value| !kept.contains(&value.id)));
@@ -246,13 +257,14 @@ impl Index {
     /// Joins an entry's values with its ApiKey, when both are there and belong together.
     fn link(&self, sources: &mut Sources, uid: &str) {
         let key = sources.entries.get(uid).and_then(|record| sources.keys.get(&record.owner)).cloned();
-        let Some(key) = key.filter(|key| *key.uid == *uid) else { return };
+        // An entry that has come to name another owner leaves the one before nothing.
+        let Some(key) = key.filter(|key| *key.uid == *uid) else { return self.unlink(sources, uid) };
         let account = account_cell(sources, &key.namespace, &key.account).clone();
         let target = Target { kind: TargetKind::ApiKey, name: key.name.as_ref().to_owned() };
         let suspended = sources.suspended.contains_key(&(key.namespace.clone(), target));
         let live = self.live.pin();
         let Some(Record { values, cloned, .. }) = sources.entries.get(uid) else { return };
-        for Value { id, serial, tag, record, issued_at, retires_at } in values {
+        for Value { id, serial, tag, stored: _, record, issued_at, retires_at } in values {
             let value = Live {
                 id: *id,
                 serial: *serial,
@@ -301,6 +313,7 @@ fn read(uid: &str, entry: &Entry) -> Option<Record> {
         id: credential.id,
         serial: credential.serial,
         tag: credential.tag,
+        stored: credential.tag,
         record: credential.hash.as_str().into(),
         issued_at: credential.issued_at,
         retires_at: credential.retires_at,

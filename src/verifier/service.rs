@@ -26,7 +26,7 @@ pub struct Service {
     /// What is counted.
     pub metrics: Metrics,
     ready: AtomicBool,
-    /// Unix milliseconds; it never runs back, so that an expired key stays expired.
+    /// Unix nanoseconds; it never runs back, so that an expired key stays expired.
     latest: AtomicI64,
     /// Turns in the argon2id pool: a flood of slow checks must not take the processor from the fast ones.
     slow: Semaphore,
@@ -147,11 +147,9 @@ impl Service {
     /// The wall clock, except that it never runs back.
     fn now(&self) -> Timestamp {
         let wall = Timestamp::now();
-        let latest = self.latest.load(Ordering::Relaxed);
-        if wall.as_millisecond() > latest {
-            self.latest.fetch_max(wall.as_millisecond(), Ordering::Relaxed);
-            return wall;
-        }
-        Timestamp::from_millisecond(latest).unwrap_or(wall)
+        // It fits until the year 2262.
+        let nanoseconds = i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX);
+        let latest = self.latest.fetch_max(nanoseconds, Ordering::Relaxed).max(nanoseconds);
+        Timestamp::from_nanosecond(latest.into()).unwrap_or(wall)
     }
 }

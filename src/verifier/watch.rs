@@ -13,22 +13,24 @@ use std::sync::Arc;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
-use kube::core::DeserializeGuard;
+use kube::core::{ApiResource, DeserializeGuard, NotUsed, Object};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use super::live::{Ceiling, FullName, Key, Uid};
 use super::service::Service;
 use crate::access::GrantError;
-use crate::api::{Account, ApiKey, ApiKeySpec, Restrictions, Suspension, names};
+use crate::api::{Account, ApiKey, ApiKeySpec, Restrictions, Suspension, Target, names};
 use crate::key::{Entry, Pepper};
 
 /// Follows everything, for ever; marks the service ready when the first lists are complete.
 pub async fn follow(client: Client, service: Arc<Service>) {
     let entries = Api::<Secret>::namespaced(client.clone(), names::ENTRIES_NAMESPACE);
+    let suspensions = ApiResource::erase::<Suspension>(&());
     let any = watcher::Config::default();
     let of_type = any.clone().fields(&format!("type={}", names::ENTRY_SECRET_TYPE));
     let pepper = any.clone().fields(&format!("metadata.name={}", names::PEPPER_NAME));
@@ -50,7 +52,12 @@ pub async fn follow(client: Client, service: Arc<Service>) {
             Accounts(&service),
             &accounts_done
         ),
-        follow_one(Api::<DeserializeGuard<Suspension>>::all(client), any, Suspensions(&service), &suspensions_done),
+        follow_one(
+            Api::<DeserializeGuard<Suspends>>::all_with(client, &suspensions),
+            any,
+            Suspensions(&service),
+            &suspensions_done
+        ),
         follow_one(entries.clone(), of_type, Entries(&service), &entries_done),
         follow_one(entries, pepper, PepperSecret { service: &service, done: &pepper_done }, &pepper_listed),
         all_done,
@@ -214,13 +221,21 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
     }
 }
 
+/// As much of a Suspension as counts: whatever else a later version makes of it, its target stays refused.
+type Suspends = Object<SuspendsSpec, NotUsed>;
+
+#[derive(Clone, Debug, Deserialize)]
+struct SuspendsSpec {
+    target: Target,
+}
+
 struct Suspensions<'s>(&'s Service);
 
-impl Sink<DeserializeGuard<Suspension>> for Suspensions<'_> {
+impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
     type Id = Uid;
 
     /// One that cannot be read any more goes on suspending what it did, and one that is being deleted until it is gone.
-    fn apply(&self, object: DeserializeGuard<Suspension>) -> Uid {
+    fn apply(&self, object: DeserializeGuard<Suspends>) -> Uid {
         let (uid, (namespace, name)) = (uid(object.meta()), full_name(object.meta()));
         match object.0 {
             Ok(suspension) => self.0.index.apply_suspension(&uid, &namespace, suspension.spec.target),
@@ -231,7 +246,7 @@ impl Sink<DeserializeGuard<Suspension>> for Suspensions<'_> {
         uid
     }
 
-    fn delete(&self, object: &DeserializeGuard<Suspension>) {
+    fn delete(&self, object: &DeserializeGuard<Suspends>) {
         self.0.index.delete_suspension(&uid(object.meta()));
     }
 

@@ -30,12 +30,19 @@ async fn unready_key(space: &Space) -> ApiKey {
     space.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await
 }
 
-/// A new key, and an operator with a fault at the write of its Secret. The key material is made before, so that the
-/// first two writes for a key are its entry and its Secret.
+/// A new key, and an operator with a fault at the write of its Secret. The key material is made before, and the account's
+/// Site ID reserved, so that the first two writes for a key are its entry and its Secret.
 async fn fault_at_the_secret(cluster: &Cluster, fault: Fault) -> (Space, ApiKey, Proxy, Arc<Running>) {
-    drop(Running::operator(cluster, &[]).await.unwrap().ready().await);
+    let before = Running::operator(cluster, &[]).await.unwrap().ready().await;
     let space = Space::new(cluster).await;
-    let key = unready_key(&space).await;
+    space.account("acme", json!({"accessLevel": "Full"})).await;
+    eventually("the account is ready", async || {
+        let account = space.accounts().get("acme").await.map_err(|e| e.to_string())?;
+        account.status.and_then(|status| status.public_key).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    drop(before);
+    let key = space.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await;
     let proxy = Proxy::start(cluster, Some((2, fault))).await.unwrap();
     let operator = proxy.operator(cluster).unwrap();
     (space, key, proxy, operator)

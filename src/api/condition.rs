@@ -62,6 +62,8 @@ pub enum Reason {
     MembersNeedOwnNamespace,
     /// The RoleBinding of the members is not ours to touch.
     MemberConflict,
+    /// Every Site ID that was tried is reserved for another account.
+    NoSiteId,
     /// The API server refuses a member.
     MemberRefused,
     /// Ready, said of an Account.
@@ -95,6 +97,7 @@ impl Reason {
             Reason::ExpiresSoon => "ExpiresSoon",
             Reason::MembersNeedOwnNamespace => "MembersNeedOwnNamespace",
             Reason::MemberConflict => "MemberConflict",
+            Reason::NoSiteId => "NoSiteId",
             Reason::MemberRefused => "MemberRefused",
             Reason::Accepted => "Accepted",
         }

@@ -24,7 +24,7 @@ pub struct ApiKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloned_from: Option<String>,
 
-    /// The public id of the current value: it stands in logs and in the answers to your gateway.
+    /// The public id of the value that was delivered last: it stands in logs and in the answers to your gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_id: Option<String>,
 

@@ -243,6 +243,12 @@ impl Entry {
         self.secret.as_ref().filter(|_| self.undelivered().is_none())
     }
 
+    /// The newest delivery there was, and the value that it delivered: while the newest value waits, the one before.
+    pub fn newest_delivery(&self) -> Option<(&Delivery, &Credential)> {
+        let delivered = self.credentials().find(|credential| credential.delivered_at.is_some())?;
+        Some((self.secret.as_ref()?, delivered))
+    }
+
     /// The value that was committed and not yet delivered.
     pub fn undelivered(&self) -> Option<&Credential> {
         self.current.delivered_at.is_none().then_some(&self.current)

@@ -43,10 +43,9 @@ async fn collect(context: &Context, grace: Duration) -> Result<(), StoreError> {
         let Some(alive) = is_alive(context, &stored.entry).await else { continue };
         let outcome = match judge(&stored.entry, alive, (context.now)(), grace) {
             Verdict::Keep => continue,
-            Verdict::Mark => {
-                remove_secret(context, &stored.entry).await;
-                mark(context, &stored, Some((context.now)())).await
-            }
+            // Marked only when the Secret is gone, so that it is tried again.
+            Verdict::Mark if !remove_secret(context, &stored.entry).await => continue,
+            Verdict::Mark => mark(context, &stored, Some((context.now)())).await,
             Verdict::Unmark => mark(context, &stored, None).await,
             Verdict::Delete if deleted == CAP => continue,
             Verdict::Delete => {
@@ -84,12 +83,15 @@ pub async fn remove_secrets(context: Arc<Context>, mut gone: mpsc::UnboundedRece
     }
 }
 
-async fn remove_secret(context: &Context, entry: &Entry) {
-    let Some(delivery) = &entry.secret else { return };
-    if let Err(error) = context.secrets.remove(&entry.owner.namespace, delivery).await {
-        let Owner { namespace, name, .. } = &entry.owner;
-        tracing::warn!(%namespace, %name, %error, "the Secret of a deleted ApiKey is left to the garbage collector");
+/// Is it gone?
+async fn remove_secret(context: &Context, entry: &Entry) -> bool {
+    let Some(delivery) = &entry.secret else { return true };
+    let Owner { namespace, name, .. } = &entry.owner;
+    let removed = context.secrets.remove(namespace, delivery).await;
+    if let Err(error) = &removed {
+        tracing::warn!(%namespace, %name, %error, "the Secret of a deleted ApiKey could not be removed; trying again later");
     }
+    removed.is_ok()
 }
 
 /// A live look, never the cache. `None` when it is not known.

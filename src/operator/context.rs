@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::Recorder;
 
 use super::entries::Entries;
 use super::metrics::Metrics;
@@ -24,8 +23,6 @@ pub struct Context {
     pub entries: Entries,
     /// The delivered Secrets.
     pub secrets: Secrets,
-    /// Events; one recorder for all, or it could not aggregate.
-    pub recorder: Recorder,
     /// Pauses between attempts, by object.
     pub backoff: Backoff,
     /// Makes records.

@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
-use crate::api::names;
 use crate::key::{Hasher, Pepper, SealingKey};
 use crate::server::{self, Admin, ServeError, Shutdown};
 
@@ -24,6 +22,7 @@ mod account;
 mod collect;
 mod context;
 mod entries;
+mod events;
 mod guard;
 mod key_material;
 mod metrics;
@@ -76,12 +75,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         () = shutdown.wait() => {}
         (pepper, sealing_key) = prepare(&client, &not_ready) => {
             let (known, wakes, complete) = streams::follow(&client);
-            let reporter = Reporter { controller: names::OPERATOR_MANAGER.to_owned(), instance: None };
             let context = Arc::new(Context {
                 known,
                 entries: Entries::new(client.clone()),
                 secrets: Secrets::new(client.clone()),
-                recorder: Recorder::new(client.clone(), reporter),
                 backoff: context::Backoff::default(),
                 hasher: config.hasher.clone(),
                 client,

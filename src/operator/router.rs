@@ -130,7 +130,9 @@ impl Router {
         if let Some(source) = &source {
             self.clones_of_key.remove(namespace, source, own);
         }
-        vec![Wake::Counts((namespace.clone(), account)), Wake::KeyGone(uid)]
+        let mut wakes: Vec<Wake> = self.clones_of_key.of(namespace, own).map(Wake::Key).collect();
+        wakes.extend([Wake::Counts((namespace.clone(), account)), Wake::KeyGone(uid)]);
+        wakes
     }
 
     /// A list of keys is complete: what it did not name is gone.
@@ -296,6 +298,8 @@ mod tests {
         let mut router = Router::default();
         router.key(&object("ApiKey", "copy", 1, json!({"account": "acme", "cloneFrom": {"name": "billing"}})));
         assert!(router.key(&key("billing", 1)).contains(&Wake::Key(full("copy"))));
+        assert!(router.key_gone(&full("billing"), "ApiKey-billing").contains(&Wake::Key(full("copy"))));
+        router.key(&key("billing", 1));
         router.key_gone(&full("copy"), "ApiKey-copy");
         assert!(!router.key(&key("billing", 2)).contains(&Wake::Key(full("copy"))));
     }

@@ -219,9 +219,9 @@ fn refusal(error: &kube::Error) -> Option<Refusal> {
         404 => Some(Refusal::NotThere),
         409 => Some(Refusal::Exists),
         _ if message.contains(names::OPERATOR_SECRETS_POLICY) => Some(Refusal::NotOurs),
-        422 if message.contains("when `immutable` is set") => Some(Refusal::Immutable),
-        // The type cannot change, so a Secret of another type answers this.
+        // The type cannot change, so a Secret of another type answers this; whether it is immutable too is of no matter.
         422 if message.contains("type: Invalid value") => Some(Refusal::NotOurs),
+        422 if message.contains("when `immutable` is set") => Some(Refusal::Immutable),
         _ => None,
     }
 }

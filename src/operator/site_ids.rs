@@ -19,18 +19,25 @@ const ATTEMPTS: usize = 16;
 pub async fn reserve(client: &Client, namespace: &str, name: &str) -> Result<Option<String>, kube::Error> {
     let api = Api::<Secret>::namespaced(client.clone(), names::ENTRIES_NAMESPACE);
     let account = format!("{namespace}/{name}");
+    let is_ours = |secret: &Secret| account_of(secret) == Some(account.as_bytes());
+    // First all of them are looked at: an id before our own may have become free since, and ours stays.
+    let mut free = Vec::new();
     for id in site_ids(namespace, name).take(ATTEMPTS) {
+        match api.get_opt(&id.to_ascii_lowercase()).await? {
+            Some(secret) if is_ours(&secret) => return Ok(Some(id)),
+            Some(_) => {}
+            None => free.push(id),
+        }
+    }
+    for id in free {
         let object_name = id.to_ascii_lowercase();
-        let holder = match api.get_opt(&object_name).await? {
-            Some(taken) => Some(taken),
-            None => match api.create(&write::by_us(), &reservation(&object_name, &account)).await {
-                Ok(created) => Some(created),
-                // Somebody was faster; perhaps for the same account.
-                Err(kube::Error::Api(status)) if status.is_already_exists() => api.get_opt(&object_name).await?,
-                Err(error) => return Err(error),
-            },
+        let holder = match api.create(&write::by_us(), &reservation(&object_name, &account)).await {
+            Ok(created) => Some(created),
+            // Somebody was faster; perhaps for the same account.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => api.get_opt(&object_name).await?,
+            Err(error) => return Err(error),
         };
-        if holder.is_some_and(|secret| account_of(&secret) == Some(account.as_bytes())) {
+        if holder.as_ref().is_some_and(is_ours) {
             return Ok(Some(id));
         }
     }

@@ -11,6 +11,7 @@ use crate::api::{
     Suspension,
 };
 use crate::operator::context::Context;
+use crate::operator::events::{of_conditions, publish};
 use crate::operator::write;
 
 /// What the status is made of.
@@ -57,6 +58,10 @@ fn ready(facts: &Facts<'_>) -> (bool, Reason, String) {
         let message = format!("spec.scopes names {unknown}, which spec.resources does not list; correct one of them");
         return (false, Reason::UnknownScope, message);
     }
+    if facts.site_id.is_none() {
+        let message = "every Site ID that was tried is reserved for another account; give this one another name";
+        return (false, Reason::NoSiteId, message.to_owned());
+    }
     match &facts.members {
         Members::NotAlone => {
             let message = "members count only while an account is alone in its namespace, where RBAC ends; move one of the accounts to another namespace";
@@ -96,8 +101,12 @@ pub async fn write(context: &Context, facts: &Facts<'_>, status: AccountStatus) 
     if account.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    let object =
-        Account { metadata: write::as_read(&account.metadata), spec: account.spec.clone(), status: Some(status) };
+    let (metadata, spec) = (write::as_read(&account.metadata), account.spec.clone());
+    let object = Account { metadata, spec, status: Some(status.clone()) };
     let api = Api::<Account>::namespaced(context.client.clone(), &account.namespace().unwrap_or_default());
-    api.replace_status(&account.name_any(), &write::by_us(), &object).await.map(drop)
+    api.replace_status(&account.name_any(), &write::by_us(), &object).await?;
+    // After the write, or a conflict would have it told twice.
+    let before = account.status.clone().unwrap_or_default().conditions;
+    publish(&context.client, account, of_conditions(&before, &status.conditions), (context.now)()).await;
+    Ok(())
 }

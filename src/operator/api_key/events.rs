@@ -1,58 +1,25 @@
-//! Events: what changed since the last status, for whoever asks `kubectl describe`.
-
-use kube::Resource;
-use kube::runtime::events::{Event, EventType};
+//! What is new of a key since its last status.
 
 use super::plan::Facts;
-use crate::api::{ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SUSPENDED, Reason, State};
+use crate::api::{ApiKeyStatus, CONDITION_EXPIRING, Reason, State};
 use crate::operator::context::Context;
+use crate::operator::events::{News, of_conditions, publish};
 
-/// One thing to tell.
-#[derive(Debug, PartialEq, Eq)]
-struct News {
-    warning: bool,
-    reason: String,
-    note: String,
-}
-
-/// Publishes what is new. That it cannot be published is no reason to stop.
+/// Tells it.
 pub async fn tell(context: &Context, facts: &Facts<'_>, status: &ApiKeyStatus) {
-    for News { warning, reason, note } in news(facts, status) {
-        let event = Event {
-            type_: if warning { EventType::Warning } else { EventType::Normal },
-            reason,
-            note: Some(note),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = context.recorder.publish(&event, &facts.key.object_ref(&())).await {
-            tracing::warn!(%error, "an Event could not be published");
-        }
-    }
+    publish(&context.client, facts.key, news(facts, status), (context.now)()).await;
 }
 
 fn news(facts: &Facts<'_>, now: &ApiKeyStatus) -> Vec<News> {
     let before = facts.key.status.clone().unwrap_or_default();
-    let said = |status: &ApiKeyStatus, type_: &str| status.conditions.iter().find(|c| c.type_ == type_).cloned();
-    let mut news = Vec::new();
-    for type_ in [CONDITION_READY, CONDITION_SUSPENDED, CONDITION_EXPIRING] {
-        let (was, is) = (said(&before, type_), said(now, type_));
-        match is {
-            Some(is) if was.as_ref().is_none_or(|was| was.reason != is.reason) => {
-                let warning = (type_ == CONDITION_READY) != (is.status == "True");
-                let reason = if type_ == CONDITION_SUSPENDED { CONDITION_SUSPENDED.to_owned() } else { is.reason };
-                news.push(News { warning, reason, note: is.message });
-            }
-            None if type_ == CONDITION_SUSPENDED && was.is_some() => {
-                let note = "the platform has lifted the suspension".to_owned();
-                news.push(News { warning: false, reason: "SuspensionLifted".to_owned(), note });
-            }
-            Some(_) | None => {}
-        }
+    let mut news = of_conditions(&before.conditions, &now.conditions);
+    let expiring = |status: &ApiKeyStatus| status.conditions.iter().find(|c| c.type_ == CONDITION_EXPIRING).cloned();
+    if let Some(is) = expiring(now).filter(|_| expiring(&before).is_none()) {
+        news.push(News { warning: true, reason: is.reason, note: is.message });
     }
     if now.state == Some(State::Expired) && before.state != Some(State::Expired) {
-        let note = "every call with the key is refused from now on; move spec.expiresAt forward, or raise spec.rotation.revision".to_owned();
-        news.push(News { warning: true, reason: "Expired".to_owned(), note });
+        let note = "every call with the key is refused from now on; move spec.expiresAt forward, or raise spec.rotation.revision";
+        news.push(News { warning: true, reason: "Expired".to_owned(), note: note.to_owned() });
     }
     let newest = |status: &ApiKeyStatus| status.credentials.first().map(|credential| credential.serial);
     if newest(&before).zip(newest(now)).is_some_and(|(was, is)| is > was) {

@@ -35,22 +35,24 @@ pub async fn execute(
             (Action::Mint { serial, revision, cloned }, before) => {
                 let minted = mint(context, facts, before.as_ref(), serial, revision, cloned).await?;
                 outcome.entry = Some(minted);
-                outcome.secret = None;
             }
             (Action::Deliver, Some(stored)) => match deliver(context, facts, &stored).await? {
                 Ok(next) => {
                     outcome.entry = Some(next);
                     outcome.secret = Some(Presence::Present);
                 }
-                Err(problem) => return Ok(Outcome { entry: Some(stored), secret: None, blocked: Some(problem) }),
+                Err(problem) => {
+                    return Ok(Outcome { entry: Some(stored), blocked: Some(problem), ..outcome });
+                }
             },
             (Action::NoteRemoved, Some(stored)) => {
                 outcome.entry = Some(end(context, stored, Ended::Removed).await?);
             }
             (Action::Conceal, Some(stored)) => {
                 let stored = end(context, stored, Ended::Revealed).await?;
-                let delivery = stored.entry.delivery().ok_or(StoreError::Lost)?;
-                context.secrets.conceal(facts.key, stored.entry.last_serial, delivery).await?;
+                let (delivery, delivered) = stored.entry.newest_delivery().ok_or(StoreError::Lost)?;
+                // With the serial of what was shown: another operator may be writing the next value there just now.
+                context.secrets.conceal(facts.key, delivered.serial, delivery).await?;
                 outcome.entry = Some(stored);
                 outcome.secret = Some(Presence::Missing);
             }
@@ -63,7 +65,7 @@ pub async fn execute(
 
 /// Notes what became of the Secret, first of all: whoever comes after a crash then goes on with it.
 async fn end(context: &Context, stored: Stored, how: Ended) -> Result<Stored, Error> {
-    if stored.entry.delivery().is_some_and(|delivery| delivery.ended == Some(how)) {
+    if stored.entry.secret.as_ref().is_some_and(|delivery| delivery.ended == Some(how)) {
         return Ok(stored);
     }
     Ok(context.entries.replace(&stored, &stored.entry.ended(how)).await?)
@@ -127,7 +129,11 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
         }
     };
     let name = key.secret_name();
-    let site_id = site_id(context, key).await?;
+    let Some(site_id) = site_id(context, key).await? else {
+        let message =
+            "spec.secret.data asks for a siteId, and every one that was tried is reserved for another account";
+        return Ok(Err(Problem::new(Reason::NoSiteId, message)));
+    };
     let written = match context.secrets.write(key, credential, &plaintext, &site_id).await? {
         WriteOutcome::Written(written) => written,
         WriteOutcome::Taken => {
@@ -174,13 +180,12 @@ fn holder(context: &Context, key: &ApiKey) -> Option<String> {
 }
 
 /// The account's Site ID, where the Secret is to hold it.
-async fn site_id(context: &Context, key: &ApiKey) -> Result<String, Error> {
+async fn site_id(context: &Context, key: &ApiKey) -> Result<Option<String>, Error> {
     if !key.spec.secret_data().values().any(|item| *item == SecretItem::SiteId) {
-        return Ok(String::new());
+        return Ok(Some(String::new()));
     }
     let namespace = key.namespace().unwrap_or_default();
-    let reserved = site_ids::reserve(&context.client, &namespace, &key.spec.account).await?;
-    reserved.ok_or(Error::NoSiteId)
+    Ok(site_ids::reserve(&context.client, &namespace, &key.spec.account).await?)
 }
 
 /// Somebody else changed the entry first. If the value was delivered elsewhere or a newer one was, or the entry is
@@ -196,10 +201,11 @@ async fn undo_a_stray(context: &Context, key: &ApiKey, written: &Written, serial
     Ok(())
 }
 
-/// Is a Secret that was written with this serial, under this uid, other than the one that the entry knows?
+/// Is a Secret that was written with this serial, under this uid, other than the one that the entry knows? Where it is
+/// the same, the write changed nothing: the policy refuses a lower serial than the one that is there.
 fn is_stray(now: &Entry, serial: u64, secret_uid: &str) -> bool {
-    let delivered_elsewhere = now.undelivered().is_none() && now.secret.as_ref().is_none_or(|s| s.uid != secret_uid);
-    now.last_serial > serial || delivered_elsewhere
+    let is_known = now.secret.as_ref().is_some_and(|secret| secret.uid == secret_uid && secret.ended.is_none());
+    !is_known && (now.last_serial > serial || now.undelivered().is_none())
 }
 
 impl From<EntryError> for Error {

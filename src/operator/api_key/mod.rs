@@ -50,9 +50,6 @@ pub enum Error {
     /// The API server refused, or could not be reached.
     #[error("{0}")]
     Api(#[from] kube::Error),
-    /// Every Site ID that was tried belongs to another account.
-    #[error("no Site ID is free")]
-    NoSiteId,
     /// It took too long.
     #[error("gave up after {PATIENCE:?}")]
     TimedOut,

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use super::Error;
 use super::plan::{Presence, Source};
 use crate::api::ApiKey;
-use crate::key::{Cloned, Entry};
+use crate::key::{Cloned, Ended, Entry};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
 
@@ -20,11 +20,13 @@ pub async fn entry(context: &Context, uid: &str) -> Result<Result<Option<Stored>
     }
 }
 
-/// What stands under the name of the Secret, once a value was delivered.
+/// What stands under the name of the Secret, once a value was delivered. After somebody has removed it, nobody asks.
 pub async fn secret(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> Result<Option<Presence>, Error> {
-    match entry.and_then(|e| e.delivery().map(|delivery| (e.last_serial, delivery))) {
-        Some((serial, delivery)) => Ok(Some(context.secrets.look(key, serial, delivery).await?)),
-        None => Ok(None),
+    match entry.and_then(Entry::newest_delivery) {
+        Some((delivery, delivered)) if delivery.ended != Some(Ended::Removed) => {
+            Ok(Some(context.secrets.look(key, delivered.serial, delivery).await?))
+        }
+        Some(_) | None => Ok(None),
     }
 }
 
@@ -52,13 +54,13 @@ pub async fn source(context: &Context, key: &ApiKey) -> Result<Option<Source>, E
 
 /// Going from source to source, does one come back to the key?
 fn comes_back(key: &ApiKey, source_of: impl Fn(&str) -> Option<String>) -> bool {
-    let mut seen = HashSet::from([key.name_any()]);
+    let mut seen = HashSet::new();
     let mut next = key.spec.clone_from.as_ref().map(|from| from.name.clone());
-    while let Some(name) = next {
-        next = source_of(&name);
-        if !seen.insert(name) {
+    while let Some(name) = next.filter(|name| seen.insert(name.clone())) {
+        if name == key.name_any() {
             return true;
         }
+        next = source_of(&name);
     }
     false
 }

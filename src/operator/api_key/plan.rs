@@ -109,8 +109,12 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
         Ok(actions) => (actions, None),
         Err(problem) => (Vec::new(), Some(problem)),
     };
+    let tidying = facts.entry.and_then(|entry| housekeeping(facts, entry, now));
     if actions.is_empty() {
-        actions.extend(facts.entry.and_then(|entry| housekeeping(facts, entry, now)));
+        actions.extend(tidying);
+    } else if tidying == Some(Action::Conceal) {
+        // The next value may wait for long; what was shown for its time does not.
+        actions.insert(0, Action::Conceal);
     }
     Plan { actions, problem, next: deadline(facts, now) }
 }
@@ -131,10 +135,14 @@ fn value(facts: &Facts<'_>, now: Timestamp) -> Result<Vec<Action>, Problem> {
 }
 
 fn is_rotation_due(key: &ApiKey, entry: &Entry, now: Timestamp) -> bool {
-    key.spec.revision() > entry.revision || interval_ends(key, &entry.current).is_some_and(|at| at <= now)
+    let expires_at = key.spec.expires_at.as_ref().map(|at| at.0);
+    // A key that has expired needs none; it is due when the key revives.
+    let lives = expires_at.is_none_or(|at| at > now);
+    let interval = || interval_ends(key, &entry.current).is_some_and(|at| at <= now);
+    key.spec.revision() > entry.revision || (lives && interval())
 }
 
-/// When the interval asks for the next value. A key that has expired needs none; it is due when the key revives.
+/// When the interval asks for the next value, if the key lives until then.
 fn interval_ends(key: &ApiKey, current: &Credential) -> Option<Timestamp> {
     let due = after(current.issued_at, key.spec.rotation_interval()?)?;
     let expires_at = key.spec.expires_at.as_ref().map(|at| at.0);
@@ -143,9 +151,9 @@ fn interval_ends(key: &ApiKey, current: &Credential) -> Option<Timestamp> {
 
 /// What becomes of the delivered Secret.
 fn housekeeping(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Option<Action> {
-    let delivery = entry.delivery()?;
+    let (delivery, _) = entry.newest_delivery()?;
     match (delivery.ended, facts.secret?) {
-        (None, Presence::Missing) => Some(Action::NoteRemoved),
+        (None, Presence::Missing) => entry.undelivered().is_none().then_some(Action::NoteRemoved),
         (None, Presence::Present) => concealed_at(facts.key, entry).filter(|at| *at <= now).map(|_| Action::Conceal),
         // A leader that slept may have written it again.
         (Some(Ended::Revealed), Presence::Present) => Some(Action::Conceal),
@@ -155,7 +163,8 @@ fn housekeeping(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Option<Acti
 
 /// When the Secret has been shown for long enough.
 fn concealed_at(key: &ApiKey, entry: &Entry) -> Option<Timestamp> {
-    after(entry.current.delivered_at?, key.spec.shown_for()?)
+    let (_, delivered) = entry.newest_delivery()?;
+    after(delivered.delivered_at?, key.spec.shown_for()?)
 }
 
 /// When the key's current value ends by itself: with the key, or by the age that its account allows.
@@ -166,11 +175,13 @@ pub fn ends_at(key: &ApiKey, account: Option<&Account>, current: Option<&Credent
     key_ends.into_iter().chain(value_ends).min()
 }
 
-/// Since when the user should know that the current value ends, and when it does. Not where a rotation comes before.
-pub fn warning(facts: &Facts<'_>) -> Option<(Timestamp, Timestamp)> {
+/// Since when the user should know that the current value ends, and when it does. Not where a rotation comes before; one
+/// that is overdue does not seem to come.
+pub fn warning(facts: &Facts<'_>, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
     let current = facts.entry.map(|entry| &entry.current);
     let ends_at = ends_at(facts.key, facts.account, current)?;
-    let renewed = current.and_then(|current| interval_ends(facts.key, current)).is_some_and(|at| at < ends_at);
+    let renewed =
+        current.and_then(|current| interval_ends(facts.key, current)).is_some_and(|at| now < at && at < ends_at);
     let key_itself = facts.key.spec.expires_at.as_ref().is_some_and(|at| at.0 == ends_at);
     if renewed && !key_itself {
         return None;
@@ -182,9 +193,11 @@ pub fn warning(facts: &Facts<'_>) -> Option<(Timestamp, Timestamp)> {
 pub fn deadline(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
     let Facts { key, account, entry, .. } = *facts;
     let current = entry.map(|entry| &entry.current);
-    let warned_at = warning(facts).map(|(since, _)| since);
-    let shown = entry.filter(|e| e.delivery().is_some_and(|d| d.ended.is_none())).and_then(|e| concealed_at(key, e));
+    let warned_at = warning(facts, now).map(|(since, _)| since);
+    let shown =
+        entry.filter(|e| e.secret.as_ref().is_some_and(|d| d.ended.is_none())).and_then(|e| concealed_at(key, e));
     [
+        key.spec.expires_at.as_ref().map(|at| at.0),
         ends_at(key, account, current),
         warned_at,
         current.and_then(|current| interval_ends(key, current)),

@@ -36,14 +36,22 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
         state: Some(state(facts, said, now)),
         display_name: own_name.or(cloned.and_then(|c| c.display_name.as_deref())).map(str::to_owned),
         cloned_from: cloned.map(|cloned| cloned.source.clone()),
-        key_id: entry.map(|e| e.current.id.to_string()),
-        hint: entry.map(|e| e.current.hint()),
-        secret_name: entry.and_then(Entry::delivery).filter(|d| d.ended.is_none()).map(|d| d.name.clone()),
+        key_id: entry.map(|e| in_hand(e).id.to_string()),
+        hint: entry.map(|e| in_hand(e).hint()),
+        secret_name: entry
+            .and_then(Entry::newest_delivery)
+            .filter(|(delivery, _)| delivery.ended.is_none())
+            .map(|(delivery, _)| delivery.name.clone()),
         access: access(key, account, entry),
         credentials: entry.map(|entry| credentials(entry, now)).unwrap_or_default(),
         observed_generation: key.metadata.generation,
         conditions: conditions(facts, said, before.conditions, now),
     }
+}
+
+/// The value that its holder knows: while a newer one waits to be delivered, the one before.
+fn in_hand(entry: &Entry) -> &Credential {
+    entry.newest_delivery().map_or(&entry.current, |(_, delivered)| delivered)
 }
 
 fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: Timestamp) -> Vec<Condition> {
@@ -56,13 +64,14 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
             conditions.say(CONDITION_READY, false, Reason::Issuing, "the value is being minted and delivered");
         }
     }
-    let (available, reason, message) = secret_available(delivery, facts.secret);
+    let newest_delivery = facts.entry.and_then(Entry::newest_delivery).map(|(delivery, _)| delivery);
+    let (available, reason, message) = secret_available(newest_delivery, facts.secret);
     conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
     if let Some(suspension) = said.suspension {
         let what = suspension.spec.message.as_deref().unwrap_or("suspended by the platform");
         conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, what);
     }
-    if let Some((_, ends_at)) = warning(facts).filter(|(since, ends_at)| *since <= now && *ends_at > now) {
+    if let Some((_, ends_at)) = warning(facts, now).filter(|(since, ends_at)| *since <= now && *ends_at > now) {
         let message = format!(
             "the value ends at {}; move spec.expiresAt forward, or raise spec.rotation.revision where the account's maxKeyLifetime ends it",
             whole_seconds(ends_at).0
@@ -73,11 +82,11 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
 }
 
 fn issued(facts: &Facts<'_>, delivery: &Delivery, now: Timestamp) -> String {
-    if facts.entry.is_some_and(|entry| is_revoked(facts.key, &entry.current)) {
+    if facts.entry.is_some_and(|entry| is_revoked(facts.key, in_hand(entry))) {
         return "every value is older than spec.rotation.revokeBefore and refused; raise spec.rotation.revision for a new one"
             .to_owned();
     }
-    let ended = ends_at(facts.key, facts.account, facts.entry.map(|entry| &entry.current)).is_some_and(|at| at <= now);
+    let ended = ends_at(facts.key, facts.account, facts.entry.map(in_hand)).is_some_and(|at| at <= now);
     if ended && !is_past(facts.key, now) {
         return "the value is older than the account's maxKeyLifetime and refused; raise spec.rotation.revision for a new one"
             .to_owned();
@@ -115,7 +124,7 @@ fn secret_available(delivery: Option<&Delivery>, presence: Option<Presence>) -> 
 
 fn state(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> State {
     let Facts { key, account, entry, .. } = *facts;
-    let current = entry.map(|entry| &entry.current);
+    let current = entry.map(in_hand);
     let ended = ends_at(key, account, current).is_some_and(|at| at <= now);
     if said.problem.is_some_and(|problem| is_invalid(problem.reason)) {
         State::Invalid
@@ -125,7 +134,7 @@ fn state(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> State {
         State::Suspended
     } else if key.spec.disabled || account.is_some_and(|a| a.spec.disabled) {
         State::Disabled
-    } else if entry.and_then(Entry::delivery).is_some() {
+    } else if entry.and_then(Entry::newest_delivery).is_some() {
         State::Active
     } else {
         State::Pending
@@ -158,6 +167,7 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::ExpiresSoon
         | Reason::MembersNeedOwnNamespace
         | Reason::MemberConflict
+        | Reason::NoSiteId
         | Reason::MemberRefused
         | Reason::Accepted => false,
     }
@@ -212,10 +222,12 @@ pub async fn write(context: &Context, facts: &Facts<'_>, status: ApiKeyStatus) -
     if key.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    events::tell(context, facts, &status).await;
     let api = Api::<ApiKey>::namespaced(context.client.clone(), &key.namespace().unwrap_or_default());
-    let object = ApiKey { metadata: write::as_read(&key.metadata), spec: key.spec.clone(), status: Some(status) };
+    let (metadata, spec) = (write::as_read(&key.metadata), key.spec.clone());
+    let object = ApiKey { metadata, spec, status: Some(status.clone()) };
     api.replace_status(&key.name_any(), &write::by_us(), &object).await?;
+    // After the write, or a conflict would have it told twice.
+    events::tell(context, facts, &status).await;
     Ok(())
 }
 

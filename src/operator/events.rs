@@ -1,0 +1,97 @@
+//! Events, for whoever asks `kubectl describe`. Each is told once, when something changes, so there is nothing to aggregate:
+//! kube's own recorder would put a new story under the words of an older one with the same reason.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::api::ObjectMeta;
+use kube::{Api, Client, Resource, ResourceExt};
+
+use super::write;
+use crate::api::{CONDITION_READY, CONDITION_SUSPENDED, names};
+
+/// The longest note that the API server takes, in bytes.
+const LONGEST_NOTE: usize = 1024;
+
+/// One thing to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub struct News {
+    /// Should somebody look?
+    pub warning: bool,
+    /// In one word.
+    pub reason: String,
+    /// In a sentence.
+    pub note: String,
+}
+
+/// Publishes what is new about an object. That it cannot be published is no reason to stop.
+pub async fn publish<K: Resource<DynamicType = ()>>(client: &Client, object: &K, news: Vec<News>, now: Timestamp) {
+    let api = Api::<Event>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    for news in news {
+        if let Err(error) = api.create(&write::by_us(), &event(object.object_ref(&()), news, now)).await {
+            tracing::warn!(%error, "an Event could not be published");
+        }
+    }
+}
+
+fn event(regarding: ObjectReference, News { warning, reason, note }: News, now: Timestamp) -> Event {
+    Event {
+        metadata: ObjectMeta {
+            // The API server cuts what is too long for a name.
+            generate_name: regarding.name.as_ref().map(|name| format!("{name}.")),
+            namespace: regarding.namespace.clone(),
+            ..ObjectMeta::default()
+        },
+        action: Some("Reconcile".to_owned()),
+        event_time: Some(MicroTime(now)),
+        note: Some(cut(note)),
+        reason: Some(reason),
+        regarding: Some(regarding),
+        reporting_controller: Some(names::OPERATOR_MANAGER.to_owned()),
+        reporting_instance: Some(names::OPERATOR_MANAGER.to_owned()),
+        type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
+        ..Event::default()
+    }
+}
+
+fn cut(note: String) -> String {
+    if note.len() <= LONGEST_NOTE {
+        return note;
+    }
+    let end = note.floor_char_boundary(LONGEST_NOTE - '…'.len_utf8());
+    format!("{}…", &note[..end])
+}
+
+/// What is new in the conditions that keys and accounts have in common.
+pub fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<News> {
+    let said = |conditions: &[Condition], type_: &str| conditions.iter().find(|c| c.type_ == type_).cloned();
+    let mut news = Vec::new();
+    let (was, is) = (said(before, CONDITION_READY), said(now, CONDITION_READY));
+    if let Some(is) = is.filter(|is| was.as_ref().is_none_or(|was| was.reason != is.reason)) {
+        news.push(News { warning: is.status != "True", reason: is.reason, note: is.message });
+    }
+    match (said(before, CONDITION_SUSPENDED), said(now, CONDITION_SUSPENDED)) {
+        (was, Some(is)) if was.as_ref().is_none_or(|was| was.reason != is.reason) => {
+            news.push(News { warning: true, reason: "Suspended".to_owned(), note: is.message });
+        }
+        (Some(_), None) => {
+            let note = "the platform has lifted the suspension".to_owned();
+            news.push(News { warning: false, reason: "SuspensionLifted".to_owned(), note });
+        }
+        (_, _) => {}
+    }
+    news
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_note_is_cut_between_two_characters() {
+        assert_eq!(cut("short".into()), "short");
+        let note = cut("é".repeat(1024));
+        assert!(note.len() <= LONGEST_NOTE && note.ends_with("é…"), "{}", note.len());
+    }
+}

@@ -1,0 +1,87 @@
+//! The operator was down, or the key is gone.
+
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+use super::support::cluster::Cluster;
+use super::support::eventually;
+use super::support::keywright::Running;
+use super::support::space::{Space, neither};
+use super::{adopt, run, show_for, shown, space, until_gone};
+
+async fn delete(space: &Space) {
+    space.keys().delete("storefront", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_secret_of_a_deleted_key_goes_although_somebody_added_an_owner() {
+    let (space, _both) = run().await;
+    space.ready_key("storefront").await;
+    adopt(&space).await;
+    delete(&space).await;
+    until_gone(&space).await;
+}
+
+#[tokio::test]
+async fn the_secret_of_a_key_that_was_deleted_while_the_operator_was_down_goes_although_somebody_added_an_owner() {
+    let _alone = neither().await;
+    let (space, cluster) = (space().await, Cluster::shared().await);
+    let operator = Running::operator(cluster, &[]).await.unwrap();
+    space.ready_key("storefront").await;
+    let key = space.until("storefront", "SecretAvailable", "Delivered").await;
+    drop(operator);
+    adopt(&space).await;
+    delete(&space).await;
+    let _operator = Running::operator(cluster, &["--orphan-interval=1s"]).await.unwrap();
+    until_gone(&space).await;
+    eventually("the entry is marked", async || {
+        let record = space.record(&key).await;
+        if record["orphanedAt"].is_string() { Ok(()) } else { Err(record.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_was_re_created_while_the_operator_was_down_gets_its_name_back() {
+    let _alone = neither().await;
+    let (space, cluster) = (space().await, Cluster::shared().await);
+    let operator = Running::operator(cluster, &[]).await.unwrap();
+    let old = space.ready_key("storefront").await;
+    let before = space.until("storefront", "SecretAvailable", "Delivered").await;
+    drop(operator);
+    adopt(&space).await;
+    delete(&space).await;
+    space.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await;
+    let _operator = Running::operator(cluster, &["--orphan-interval=1s"]).await.unwrap();
+    let after = space.until("storefront", "SecretAvailable", "Delivered").await;
+    assert_ne!(after.uid(), before.uid());
+    assert_ne!(space.value("storefront", "api-key").await, old);
+}
+
+#[tokio::test]
+async fn a_secret_whose_time_ended_while_the_operator_was_down_goes_when_it_is_back() {
+    let _alone = neither().await;
+    let (space, cluster) = (space().await, Cluster::shared().await);
+    let operator = Running::operator(cluster, &[]).await.unwrap();
+    shown(&space).await;
+    drop(operator);
+    show_for(&space, "1s").await;
+    let _operator = Running::operator(cluster, &[]).await.unwrap();
+    space.until("storefront", "SecretAvailable", "Revealed").await;
+    until_gone(&space).await;
+}
+
+#[tokio::test]
+async fn a_secret_that_was_deleted_while_the_operator_was_down_is_removed_and_stays_so() {
+    let _alone = neither().await;
+    let (space, cluster) = (space().await, Cluster::shared().await);
+    let operator = Running::operator(cluster, &[]).await.unwrap();
+    shown(&space).await;
+    drop(operator);
+    space.secrets().delete("storefront", &DeleteParams::default()).await.unwrap();
+    let _operator = Running::operator(cluster, &[]).await.unwrap();
+    let key = space.until("storefront", "SecretAvailable", "Removed").await;
+    let record = space.record(&key).await;
+    assert_eq!((&record["secret"]["ended"], &record["lastSerial"]), (&json!("removed"), &json!(1)));
+}

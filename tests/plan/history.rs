@@ -1,0 +1,59 @@
+//! Which entry may follow which: held at every swap.
+
+use keywright::key::{Credential, Delivery, Ended, Entry};
+use keywright::operator::api_key::plan::Presence;
+
+use super::operator::Operator;
+use super::world::World;
+
+/// Every change of an entry has a reason, and forgets nothing.
+pub fn hold_history(before: Option<&Entry>, next: &Entry, by: &Operator) {
+    assert_eq!((next.current.serial, &next.owner), (next.last_serial, &World::owner()));
+    let Some(before) = before else {
+        assert_eq!((next.last_serial, next.revision), (1, by.seen.key.spec.revision()));
+        return assert!(next.retiring.is_none() && next.secret.is_none() && next.undelivered().is_some());
+    };
+    assert_eq!(next.cloned, before.cloned, "resolved once");
+    assert!(next.revision >= before.revision);
+    if next.last_serial != before.last_serial {
+        hold_minting(before, next, by);
+    } else if before.undelivered().is_some() && next.undelivered().is_none() {
+        hold_delivery(before, next, by);
+    } else {
+        let how = next.secret.as_ref().and_then(|secret| secret.ended);
+        let mut undone = next.clone();
+        undone.secret.as_mut().unwrap().ended = None;
+        assert_eq!(&undone, before, "nothing else changes, and it ended only once");
+        if how == Some(Ended::Removed) {
+            assert_eq!(by.seen.secret, Some(Presence::Missing), "something else stands there");
+        } else {
+            let shown = by.seen.key.spec.shown_for().expect("delivery Once");
+            assert!(
+                before.newest_delivery().unwrap().1.delivered_at.unwrap().checked_add(shown).unwrap() <= by.now,
+                "shown for its time"
+            );
+        }
+    }
+}
+
+fn hold_minting(before: &Entry, next: &Entry, by: &Operator) {
+    let spec = &by.seen.key.spec;
+    assert_eq!(next.last_serial, before.last_serial + 1);
+    assert!(before.undelivered().is_none(), "minted only when the newest is delivered");
+    assert_eq!(next.retiring.as_ref(), Some(&before.current), "the one before goes on, an older one ends");
+    let is_raised = spec.revision() > before.revision;
+    let due = |interval| before.current.issued_at.checked_add(interval).unwrap() <= by.now;
+    assert!(is_raised || spec.rotation_interval().is_some_and(due), "nobody asked for serial {}", next.last_serial);
+    assert_eq!(next.revision, before.revision.max(spec.revision()));
+    assert!(spec.revoke_before().is_none_or(|at| at <= next.current.issued_at), "revoked before it was made");
+}
+
+fn hold_delivery(before: &Entry, next: &Entry, by: &Operator) {
+    let delivered_at = next.current.delivered_at.unwrap();
+    assert_eq!(next.current.sealed, None);
+    assert_eq!((next.current.id, next.current.issued_at), (before.current.id, before.current.issued_at));
+    assert!(matches!(&next.secret, Some(Delivery { ended: None, .. })));
+    let retires_at = delivered_at.checked_add(by.seen.key.spec.overlap()).unwrap();
+    let expected = before.retiring.clone().map(|retiring| Credential { retires_at: Some(retires_at), ..retiring });
+    assert_eq!(next.retiring, expected, "the overlap counts from the delivery");
+}

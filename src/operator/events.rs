@@ -38,8 +38,7 @@ pub async fn publish<K: Resource<DynamicType = ()>>(client: &Client, object: &K,
 fn event(regarding: ObjectReference, News { warning, reason, note }: News, now: Timestamp) -> Event {
     Event {
         metadata: ObjectMeta {
-            // The API server cuts what is too long for a name.
-            generate_name: regarding.name.as_ref().map(|name| format!("{name}.")),
+            generate_name: regarding.name.as_deref().map(prefix),
             namespace: regarding.namespace.clone(),
             ..ObjectMeta::default()
         },
@@ -53,6 +52,13 @@ fn event(regarding: ObjectReference, News { warning, reason, note }: News, now: 
         type_: Some(if warning { "Warning" } else { "Normal" }.to_owned()),
         ..Event::default()
     }
+}
+
+/// What the API server makes a name of; it keeps 58 characters, and takes no more than 253.
+fn prefix(name: &str) -> String {
+    // Names are ASCII.
+    let head = name.get(..58).unwrap_or(name);
+    format!("{}-", head.trim_end_matches(['.', '-']))
 }
 
 fn cut(note: String) -> String {

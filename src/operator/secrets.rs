@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 
-use super::api_key::plan::Presence;
+use super::api_key::facts::Presence;
 use super::write::{self, wipe};
 use crate::api::{ApiKey, SecretItem, names};
 use crate::key::{Credential, Delivery, Plaintext};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keywright::api::Reason;
 use keywright::key::Ended;
-use keywright::operator::api_key::plan::{Action, Facts, Plan, warning};
+use keywright::operator::api_key::facts::Facts;
+use keywright::operator::api_key::plan::{Action, Plan, warning};
 
 use super::operator::{Operator, Step};
 use super::story::{just_before, rest};
@@ -253,7 +254,7 @@ fn an_operator_that_slept_over_a_rotation_cannot_bring_the_old_value_back() {
 #[test]
 fn a_clone_keeps_what_it_was_made_from() {
     let mut world = settled(Wish { clone: true, level: None, ..Wish::default() });
-    world.source = keywright::operator::api_key::plan::Source::Missing;
+    world.source = keywright::operator::api_key::facts::Source::Missing;
     world.wish.revision = Some(1);
     rest(&mut world);
     assert_eq!((world.entry().last_serial, world.entry().cloned), (2, Some(Level::Wide.cloned())));

@@ -1,7 +1,7 @@
 //! Which entry may follow which: held at every swap.
 
 use keywright::key::{Credential, Delivery, Ended, Entry};
-use keywright::operator::api_key::plan::Presence;
+use keywright::operator::api_key::facts::Presence;
 
 use super::operator::Operator;
 use super::world::World;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keywright::api::Reason;
 use keywright::key::{Ended, Entry};
-use keywright::operator::api_key::plan::{Action, Source};
+use keywright::operator::api_key::facts::Source;
+use keywright::operator::api_key::plan::Action;
 use proptest::prelude::*;
 use serde_json::json;
 

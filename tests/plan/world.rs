@@ -11,7 +11,8 @@ use keywright::api::{Account, ApiKey};
 use keywright::key::{
     Cloned, Credential, Ended, Entry, Minting, Owner, Parsed, Pepper, Plaintext, SealingKey, Tag, parse,
 };
-use keywright::operator::api_key::plan::{Facts, Plan, Presence, Source, plan};
+use keywright::operator::api_key::facts::{Facts, Presence, Source};
+use keywright::operator::api_key::plan::{Plan, plan};
 use serde_json::{Value, json};
 
 use super::history::hold_history;

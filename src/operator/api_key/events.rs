@@ -1,6 +1,6 @@
 //! What is new of a key since its last status.
 
-use super::plan::Facts;
+use super::facts::Facts;
 use crate::api::{ApiKeyStatus, CONDITION_EXPIRING, Reason, State};
 use crate::operator::context::Context;
 use crate::operator::events::{News, of_conditions, publish};

@@ -4,7 +4,8 @@
 use kube::ResourceExt;
 
 use super::Error;
-use super::plan::{Action, Facts, Presence, Problem};
+use super::facts::{Facts, Presence, Problem};
+use super::plan::Action;
 use crate::api::{ApiKey, Reason, SecretItem, names};
 use crate::key::{Cloned, Credential, Ended, Entry, EntryError, Minting, Owner, Plaintext};
 use crate::operator::context::Context;

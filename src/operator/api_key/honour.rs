@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::{Facts, Problem, Source};
+use super::facts::{Facts, Problem, Source};
 use crate::access::Grant;
 use crate::api::{Account, ApiKey, Reason};
 use crate::key::Cloned;

@@ -22,12 +22,14 @@ use crate::server::Shutdown;
 
 mod events;
 mod execute;
+pub mod facts;
 mod honour;
 mod observe;
 pub mod plan;
 mod status;
 
-use plan::{Problem, plan};
+use facts::{Facts, Problem};
+use plan::plan;
 
 /// How long one reconciliation may take before it is given up and tried again.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -124,7 +126,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     let namespace = key.namespace().unwrap_or_default();
     let account = context.known.account(&namespace, &key.spec.account);
     let now = (context.now)();
-    let facts = plan::Facts {
+    let facts = Facts {
         key,
         account: account.as_deref(),
         entry: None,
@@ -141,15 +143,14 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
             let read = entry.as_ref().map(|stored| stored.entry.clone());
             let source = if read.is_none() { observe::source(context, key).await? } else { None };
             let secret = observe::secret(context, key, read.as_ref()).await?;
-            let facts = plan::Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..facts };
+            let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..facts };
             let plan = plan(&facts, now);
             let outcome = execute::execute(context, &facts, entry, plan.actions).await?;
             let problem = outcome.blocked.clone().or(plan.problem);
             (outcome, problem)
         }
     };
-    let facts =
-        plan::Facts { entry: outcome.entry.as_ref().map(|stored| &stored.entry), secret: outcome.secret, ..facts };
+    let facts = Facts { entry: outcome.entry.as_ref().map(|stored| &stored.entry), secret: outcome.secret, ..facts };
     let suspension = context.known.suspension(&namespace, TargetKind::Account, &key.spec.account);
     let suspension = suspension.or_else(|| context.known.suspension(&namespace, TargetKind::ApiKey, &key.name_any()));
     let said = status::Said { problem: problem.as_ref(), suspension: suspension.as_deref() };

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use kube::ResourceExt;
 
 use super::Error;
-use super::plan::{Presence, Source};
+use super::facts::{Presence, Source};
 use crate::api::ApiKey;
 use crate::key::{Cloned, Ended, Entry};
 use crate::operator::context::Context;

@@ -4,52 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::facts::{Facts, Presence, Problem};
 use super::honour;
 use crate::api::{Account, ApiKey, Reason};
 use crate::key::{Cloned, Credential, Ended, Entry};
-
-/// What was observed.
-#[derive(Clone, Copy)]
-pub struct Facts<'a> {
-    /// The key, as its owner declares it.
-    pub key: &'a ApiKey,
-    /// Its account; `None` when it is not there.
-    pub account: Option<&'a Account>,
-    /// Its record; `None` when no value was ever committed.
-    pub entry: Option<&'a Entry>,
-    /// What stands under the name of its Secret, once delivered.
-    pub secret: Option<Presence>,
-    /// What there is to clone; asked for only while there is no record.
-    pub source: Option<&'a Source>,
-    /// How long before its end a value is warned of.
-    pub warn_before: Duration,
-}
-
-/// What stands under the name of a delivered Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// Ours.
-    Present,
-    /// Nothing.
-    Missing,
-    /// Something else.
-    Other,
-}
-
-/// What was found where a clone's source should be.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Source {
-    /// Nothing.
-    Missing,
-    /// A clone whose own source is not resolved yet.
-    Unresolved,
-    /// Going from source to source, one comes back to the key.
-    Cycle,
-    /// A key of another account.
-    OtherAccount(String),
-    /// This.
-    Found(Cloned),
-}
 
 /// One thing to do. They are done in order; each is safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,15 +29,6 @@ pub enum Action {
     Conceal,
 }
 
-/// Why the spec is not honoured, in words for the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// For programs.
-    pub reason: Reason,
-    /// What to do.
-    pub message: String,
-}
-
 /// What is to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
@@ -89,13 +38,6 @@ pub struct Plan {
     pub problem: Option<Problem>,
     /// When time alone changes something.
     pub next: Option<Timestamp>,
-}
-
-impl Problem {
-    /// A reason, and what to do about it.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
 }
 
 /// What is to be done, given what is.

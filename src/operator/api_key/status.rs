@@ -6,8 +6,9 @@ use kube::{Api, ResourceExt};
 
 use super::Error;
 use super::events;
+use super::facts::{Facts, Presence, Problem};
 use super::honour;
-use super::plan::{Facts, Presence, Problem, ends_at, warning};
+use super::plan::{ends_at, warning};
 use crate::access::AccessLevel;
 use crate::api::{
     Access, Account, ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE,

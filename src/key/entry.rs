@@ -350,7 +350,7 @@ mod tests {
         let second = first.rotated(next(2, 5));
         assert_eq!((second.last_serial, second.revision), (2, 5));
         assert_eq!(second.retiring.as_ref().map(|c| (c.serial, c.retires_at)), Some((1, None)));
-        let second = second.delivered(secret(), Duration::from_secs(60), at(100));
+        let second = second.delivered(secret(), Duration::from_mins(1), at(100));
         assert_eq!(second.retiring.as_ref().unwrap().retires_at, Some(at(160)));
         let third = second.rotated(next(3, 4));
         assert_eq!(third.credentials().map(|c| c.serial).collect::<Vec<_>>(), [3, 2]);

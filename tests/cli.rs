@@ -135,7 +135,7 @@ fn the_crds_are_printed_and_written_as_they_are_committed() {
         .inspect(|document| assert_eq!(document["kind"], "CustomResourceDefinition"))
         .map(|document| document["metadata"]["name"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(names, ["accounts.keywright.dev", "apikeys.keywright.dev"]);
+    assert_eq!(names, ["accounts.keywright.dev", "apikeys.keywright.dev", "suspensions.keywright.dev"]);
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = tempfile::tempdir().unwrap();

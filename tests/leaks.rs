@@ -11,8 +11,9 @@ use std::fs;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use keywright::api::Suspension;
 use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
 use support::eventually;
@@ -121,7 +122,7 @@ async fn call(verifier: &Running, key: &str) -> Vec<http::Answer> {
     answers
 }
 
-/// Five keys and a sixth that follows one of them, through all that can befall a key; every value, by a name for it.
+/// Keys through all that can befall one; every value, by a name for it.
 async fn whole_run(space: &Space, verifier: &Running) -> (Vec<(String, String)>, Vec<http::Answer>) {
     let mut values = Vec::new();
     let mut answers = Vec::new();
@@ -157,10 +158,43 @@ async fn whole_run(space: &Space, verifier: &Running) -> (Vec<(String, String)>,
         verifier.eventually_says(code, "scope=any", &values[at].1).await;
     }
     values.push(("deleted, again".to_owned(), again));
+    values.extend(later_life(space, verifier).await);
     for (_, value) in &values {
         answers.extend(call(verifier, value).await);
     }
     (values, answers)
+}
+
+/// A rotation, a clone, a value that is shown once, a suspension.
+async fn later_life(space: &Space, verifier: &Running) -> Vec<(String, String)> {
+    space.patch_key("full", json!({"spec": {"rotation": {"revision": 1}}})).await;
+    space.key("copy", json!({"account": "acme", "cloneFrom": {"name": "late"}})).await;
+    let shown = json!({"delivery": "Once", "deleteAfter": "2s", "annotations": {"example.com/note": "shown once"}});
+    space.key("shown", json!({"account": "acme", "accessLevel": "Full", "secret": shown})).await;
+    space.until_ready_is("shown", "Issued").await;
+    let mut values = vec![("shown".to_owned(), space.value("shown", "api-key").await)];
+    space.until("shown", "SecretAvailable", "Revealed").await;
+    space.until_ready_is("copy", "Issued").await;
+    values.push(("copy".to_owned(), space.value("copy", "api-key").await));
+    eventually("the rotation is delivered", async || {
+        let key = space.keys().get("full").await.map_err(|e| e.to_string())?;
+        let serials: Vec<i64> = key.status.iter().flat_map(|s| &s.credentials).map(|c| c.serial).collect();
+        let is_retiring = key.status.iter().flat_map(|s| &s.credentials).any(|c| c.retires_at.is_some());
+        if serials == [2, 1] && is_retiring { Ok(()) } else { Err(format!("{serials:?}")) }
+    })
+    .await;
+    values.push(("full, rotated".to_owned(), space.value("full", "api-key").await));
+    let suspension = json!({
+        "apiVersion": "keywright.dev/v1alpha1", "kind": "Suspension", "metadata": {"name": "late"},
+        "spec": {"target": {"kind": "ApiKey", "name": "late"}, "reason": "Abuse"},
+    });
+    let suspensions = Api::<Suspension>::namespaced(space.client.clone(), &space.name);
+    suspensions.create(&PostParams::default(), &serde_json::from_value(suspension).unwrap()).await.unwrap();
+    space.until_state_is("late", "Suspended").await;
+    for (_, value) in &values {
+        verifier.eventually_says("ok", "scope=orders:read", value).await;
+    }
+    values
 }
 
 #[tokio::test]
@@ -171,17 +205,17 @@ async fn no_value_of_a_whole_run_is_anywhere_but_in_its_secret() {
     let verifier = Running::verifier(cluster, &["--log=trace"]).await.unwrap().ready().await;
     let space = Space::new(cluster).await;
     let (values, answers) = whole_run(&space, &verifier).await;
-    assert_eq!(values.iter().map(|(_, value)| value).collect::<BTreeSet<_>>().len(), 6, "six values, each its own");
+    assert_eq!(values.iter().map(|(_, value)| value).collect::<BTreeSet<_>>().len(), 9, "nine values, each its own");
     let needles: Vec<Needle> = values.iter().flat_map(|(name, value)| needles(name, value)).collect();
 
     // The search finds what is there to be found, in every form.
-    let secret = space.secrets().get("full").await.unwrap();
+    let secret = space.secrets().get("disabled").await.unwrap();
     let as_json = found_in_object(&needles, &serde_json::to_value(&secret).unwrap());
     for form in ["plaintext", "secret part", "base64 of the plaintext", "base64 inside of something"] {
-        assert!(as_json.contains(&format!("{form} of full")), "{form}: {as_json:?}");
+        assert!(as_json.contains(&format!("{form} of disabled")), "{form}: {as_json:?}");
     }
     let as_debug = found(&needles, &format!("{secret:?}"));
-    assert!(as_debug.contains(&"a list of bytes of full".to_owned()), "{as_debug:?}");
+    assert!(as_debug.contains(&"a list of bytes of disabled".to_owned()), "{as_debug:?}");
 
     let mut leaks = Vec::new();
     let mut search = |place: &str, hits: Vec<String>| leaks.extend(hits.iter().map(|hit| format!("{place}: {hit}")));
@@ -214,10 +248,10 @@ async fn no_value_of_a_whole_run_is_anywhere_but_in_its_secret() {
 
     // What was searched is what was meant to be.
     let count = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).count();
-    assert!(objects.iter().filter(|object| delivered(object)).count() == 5, "five keys are there");
-    assert!(count("ApiKey") == 5 && count("Account") == 1 && count("Event") > 5, "keys, account and events");
+    assert!(objects.iter().filter(|object| delivered(object)).count() == 6, "six Secrets are there");
+    assert!(count("ApiKey") == 7 && count("Account") == 1 && count("Event") > 5, "keys, account and events");
     let entries = objects.iter().filter(|object| object["type"] == "keywright.dev/entry");
-    assert_eq!(entries.count(), 6, "the deleted key's entry is still kept");
+    assert_eq!(entries.count(), 8, "the deleted key's entry is still kept");
     assert!(objects.iter().any(|object| !object["metadata"]["managedFields"].is_null()), "managedFields are shown");
     for running in [&operator, &verifier] {
         let log = fs::read_to_string(&running.log).unwrap();

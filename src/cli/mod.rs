@@ -41,7 +41,7 @@ enum Command {
     /// Turn ApiKeys into entries and Secrets
     Operator(operator::Args),
     /// Answer "may this request pass?" for gateways
-    Verifier(verifier::Args),
+    Verifier(Box<verifier::Args>),
     /// Print the CustomResourceDefinitions, or write them into folders
     Crds(crds::Args),
 }

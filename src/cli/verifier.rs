@@ -1,9 +1,13 @@
 //! `keywright verifier`
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use axum::http::HeaderName;
 
+use super::duration;
+use crate::server::TlsFiles;
 use crate::verifier::credential::Places;
 use crate::verifier::{self, Config};
 
@@ -17,6 +21,10 @@ pub(super) struct Args {
     /// Where gateways ask /auth and programs /v1/verify
     #[arg(long, env = "KEYWRIGHT_LISTEN", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
+
+    /// Where Envoy asks its `ext_authz` over gRPC
+    #[arg(long, env = "KEYWRIGHT_GRPC_LISTEN", default_value = "127.0.0.1:7071")]
+    grpc_listen: SocketAddr,
 
     /// Where probes and Prometheus ask /livez, /readyz and /metrics
     #[arg(long, env = "KEYWRIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:7072")]
@@ -39,16 +47,59 @@ pub(super) struct Args {
     /// the pepper
     #[arg(long, env = "KEYWRIGHT_ARGON2_CHECKS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     argon2_checks: u8,
+
+    /// Past which age of what is known every call is answered 503 `not_ready`, as when the API server cannot be reached; 0s
+    /// is never. At least 15s, for that old it may be when all is well
+    #[arg(long, env = "KEYWRIGHT_MAX_STALENESS", default_value = "30m", value_parser = max_staleness)]
+    max_staleness: Duration,
+
+    /// How long after a signal to stop new calls are still taken, while /readyz says no already
+    #[arg(long, env = "KEYWRIGHT_SHUTDOWN_DELAY", default_value = "5s", value_parser = duration::parse)]
+    shutdown_delay: Duration,
+
+    /// How many connections each of the two listeners bears; one more is told 503
+    #[arg(long, env = "KEYWRIGHT_MAX_CONNECTIONS", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+
+    /// The certificate for HTTP and gRPC, as PEM; it is read again when it changes
+    #[arg(long, env = "KEYWRIGHT_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// Its private key, as PEM
+    #[arg(long, env = "KEYWRIGHT_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Who issues the certificates of gateways, as PEM; with it, only gateways that show one are served
+    #[arg(long, env = "KEYWRIGHT_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+}
+
+fn max_staleness(text: &str) -> Result<Duration, String> {
+    match duration::parse(text)? {
+        short if short > Duration::ZERO && short < verifier::FRESH => {
+            Err(format!("{text} is less than {:?}: when all is well, what is known may be that old", verifier::FRESH))
+        }
+        bound => Ok(bound),
+    }
 }
 
 impl Args {
     pub(super) async fn run(self) -> Result<(), super::Error> {
         let config = Config {
             listen: self.listen,
+            grpc: self.grpc_listen,
             admin: self.admin_listen,
             places: Places { header: self.key_header, scheme: self.auth_scheme },
             method_header: self.method_header,
             slow_checks: usize::from(self.argon2_checks),
+            max_staleness: self.max_staleness,
+            shutdown_delay: self.shutdown_delay,
+            connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+            tls: self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles {
+                certificate,
+                key,
+                client_ca: self.tls_client_ca,
+            }),
         };
         Ok(verifier::run(config).await?)
     }

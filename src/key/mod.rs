@@ -16,7 +16,7 @@ pub use id::KeyId;
 pub use plaintext::{MintError, Plaintext};
 pub use presented::{Parsed, Presented, is_key_prefix, parse};
 pub use seal::{SealError, Sealed, SealingKey};
-pub use site_id::site_ids;
+pub use site_id::{SiteId, site_ids};
 pub use tag::{Pepper, PepperError, Tag};
 
 /// The secret of a key, in characters of base62: 43 carry 256 bits.

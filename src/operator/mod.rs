@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinError;
 
 use crate::key::{Hasher, Pepper, SealingKey};
-use crate::server::{self, Admin, ServeError, Shutdown};
+use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
 pub mod api_key;
 pub mod router;
@@ -69,8 +69,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let probed = not_ready.clone();
     let admin =
         Admin::new(registry, move || probed.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err));
-    let shutdown = Shutdown::on_signal()?;
-    let admin_server = tokio::spawn(server::serve(listener, admin.router(), shutdown.clone()));
+    let shutdown = Shutdown::on_signal(Duration::ZERO)?;
+    let admin_server = {
+        let limits = Limits { connections: server::ADMIN_CONNECTIONS };
+        tokio::spawn(server::serve(listener, admin.router(), limits, None, shutdown.clone()))
+    };
     tokio::select! {
         () = shutdown.wait() => {}
         (pepper, sealing_key) = prepare(&client, &not_ready) => {

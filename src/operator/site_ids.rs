@@ -23,14 +23,14 @@ pub async fn reserve(client: &Client, namespace: &str, name: &str) -> Result<Opt
     // First all of them are looked at: an id before our own may have become free since, and ours stays.
     let mut free = Vec::new();
     for id in site_ids(namespace, name).take(ATTEMPTS) {
-        match api.get_opt(&id.to_ascii_lowercase()).await? {
-            Some(secret) if is_ours(&secret) => return Ok(Some(id)),
+        match api.get_opt(&id.as_str().to_ascii_lowercase()).await? {
+            Some(secret) if is_ours(&secret) => return Ok(Some(id.to_string())),
             Some(_) => {}
             None => free.push(id),
         }
     }
     for id in free {
-        let object_name = id.to_ascii_lowercase();
+        let object_name = id.as_str().to_ascii_lowercase();
         let holder = match api.create(&write::by_us(), &reservation(&object_name, &account)).await {
             Ok(created) => Some(created),
             // Somebody was faster; perhaps for the same account.
@@ -38,7 +38,7 @@ pub async fn reserve(client: &Client, namespace: &str, name: &str) -> Result<Opt
             Err(error) => return Err(error),
         };
         if holder.as_ref().is_some_and(is_ours) {
-            return Ok(Some(id));
+            return Ok(Some(id.to_string()));
         }
     }
     Ok(None)

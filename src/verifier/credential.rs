@@ -1,9 +1,18 @@
 //! Finds the one key in a request's headers.
 
-use axum::http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::code::Code;
-use crate::key::{Parsed, Presented, parse};
+use crate::key::{Parsed, Presented, SiteId, parse};
+
+/// What a request shows.
+#[derive(Clone, Copy)]
+pub enum Credential<'h> {
+    /// A key.
+    Key(Presented<'h>),
+    /// An account's public Site ID, which only the key's own header and scheme may hold.
+    Site(SiteId),
+}
 
 /// The longest credential that is looked at, in bytes. A key has at most 79.
 pub const MAX_CREDENTIAL_LEN: usize = 8192;
@@ -24,44 +33,67 @@ impl Default for Places {
 }
 
 impl Places {
-    /// The one key of the request.
+    /// The one credential of the request.
     ///
     /// A Bearer token that is not shaped like ours (a JWT, say) is not ours and is passed over; in the other places
     /// whatever stands there is meant for us. More than one credential of ours, even the same twice, is `malformed`:
     /// which of them counts must not depend on who reads the request.
-    pub fn find<'h>(&self, headers: &'h HeaderMap) -> Result<Presented<'h>, Code> {
+    pub fn find<'h>(&self, headers: &'h HeaderMap) -> Result<Credential<'h>, Code> {
+        let all = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        self.find_in(all(&header::AUTHORIZATION), all(&self.header))
+    }
+
+    /// The same, given all values of `Authorization` and of the key's own header.
+    pub fn find_in<'h>(
+        &self,
+        authorization: impl Iterator<Item = &'h [u8]>,
+        own: impl Iterator<Item = &'h [u8]>,
+    ) -> Result<Credential<'h>, Code> {
         let mut found = Err(Code::Missing);
         let mut take = |text: &'h [u8], may_be_foreign: bool| {
             let parsed = if text.len() > MAX_CREDENTIAL_LEN { Parsed::Foreign } else { parse(text) };
-            let this = match parsed {
-                Parsed::Native(presented) => Ok(presented),
-                Parsed::Foreign if may_be_foreign => return,
-                Parsed::Foreign | Parsed::Malformed => Err(Code::Malformed),
+            let this = match (parsed, SiteId::parse(text)) {
+                (Parsed::Native(presented), _) => Ok(Credential::Key(presented)),
+                (Parsed::Foreign, _) if may_be_foreign => return,
+                (Parsed::Foreign | Parsed::Malformed, Some(id)) => Ok(Credential::Site(id)),
+                (Parsed::Foreign | Parsed::Malformed, None) => Err(Code::Malformed),
             };
             found = if matches!(found, Err(Code::Missing)) { this } else { Err(Code::Malformed) };
         };
-        for value in headers.get_all(header::AUTHORIZATION) {
-            let bytes = value.as_bytes();
-            let scheme_len = bytes.iter().position(|&b| b == b' ').unwrap_or(bytes.len());
-            let (scheme, token) = (&bytes[..scheme_len], bytes[scheme_len..].trim_ascii());
-            if scheme.eq_ignore_ascii_case(b"bearer") {
+        let is_bearer = |scheme: &[u8]| scheme.eq_ignore_ascii_case(b"bearer");
+        let is_own = |scheme: &[u8]| scheme.eq_ignore_ascii_case(self.scheme.as_bytes());
+        for bytes in authorization {
+            let (scheme, token) = split_scheme(bytes);
+            if is_bearer(scheme) {
                 take(token, true);
-            } else if scheme.eq_ignore_ascii_case(self.scheme.as_bytes()) {
+            } else if is_own(scheme) {
                 take(token, false);
             }
+            // A gateway may have joined several lines to one; a key behind something foreign is a key all the same.
+            for piece in bytes.split(|&b| b == b',').skip(1) {
+                let (scheme, token) = split_scheme(piece.trim_ascii());
+                let is_key = matches!(parse(token), Parsed::Native(_));
+                if (is_bearer(scheme) || is_own(scheme)) && is_key {
+                    take(b",", false);
+                }
+            }
         }
-        for value in headers.get_all(&self.header) {
-            take(value.as_bytes().trim_ascii(), false);
+        for bytes in own {
+            take(bytes.trim_ascii(), false);
         }
         found
     }
+}
+
+fn split_scheme(line: &[u8]) -> (&[u8], &[u8]) {
+    let end = line.iter().position(|&b| b == b' ').unwrap_or(line.len());
+    (&line[..end], line[end..].trim_ascii())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     const KEY: &str = "kw_7hx3k9m2pq4d_1fJjkkpe9PiTw9KSulA8Ghct30vZz4HpdQ5c5b9cPF10etTSy";
     const JWT: &str = "Bearer eyJhbGciOiJIUzI1NiJ9.e30.ZRrHA1JJJW8opsbCGfG_HACGpVUMN_a9IV7pAx_Zmeo";
@@ -71,7 +103,10 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()))
             .collect();
-        Places::default().find(&map).map(|presented| presented.id().to_string())
+        Places::default().find(&map).map(|credential| match credential {
+            Credential::Key(presented) => presented.id().to_string(),
+            Credential::Site(id) => id.to_string(),
+        })
     }
 
     #[test]
@@ -105,9 +140,20 @@ mod tests {
             [("authorization", bearer.as_bytes()), ("x-api-key", KEY.as_bytes())],
             [("authorization", bearer.as_bytes()), ("authorization", bearer.as_bytes())],
             [("x-api-key", b"nonsense"), ("x-api-key", KEY.as_bytes())],
+            [("authorization", format!("Basic eDp5,{bearer}").as_bytes()), ("x-api-key", KEY.as_bytes())],
+            [("authorization", format!("{JWT}, apikey {KEY}").as_bytes()), ("x-api-key", KEY.as_bytes())],
         ] {
             assert_eq!(find(&headers), Err(Code::Malformed));
         }
+    }
+
+    #[test]
+    fn a_site_id_is_taken_where_a_bare_key_would_be_and_a_bearer_of_that_shape_is_not_ours() {
+        let id = Ok("5H93YM".to_owned());
+        assert_eq!(find(&[("x-api-key", b"5H93YM")]), id);
+        assert_eq!(find(&[("authorization", b"ApiKey 5H93YM")]), id);
+        assert_eq!(find(&[("authorization", b"Bearer 5H93YM")]), Err(Code::Missing));
+        assert_eq!(find(&[("x-api-key", b"5H93YM"), ("authorization", b"ApiKey 5H93YM")]), Err(Code::Malformed));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::code::Code;
 use super::index::View;
-use super::live::{Account, Live};
+use super::live::{Account, Live, Site};
 use super::question::{Need, Question};
 use crate::access::Grant;
-use crate::key::Presented;
+use crate::key::{Presented, SiteId};
 
 /// The answer. Its default is a deny.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub struct Verdict<'v> {
     pub code: Code,
     /// Who asks: there only when the right secret was presented, so that nobody else learns more than `unknown`.
     pub holder: Option<Holder<'v>>,
+    /// Whose Site ID was shown.
+    pub site: Option<&'v Site>,
     /// The tag's pepper is gone: check the record of this value, remember the tag, and decide again.
     pub unproven: Option<&'v Live>,
 }
@@ -62,11 +64,26 @@ pub fn decide<'v>(view: &'v View<'_>, presented: &Presented<'_>, question: &Ques
     match pepper.check(presented, &live.tag) {
         Some(true) => {}
         Some(false) => return Verdict::deny(Code::Unknown),
-        None => return Verdict { code: Code::NotReady, holder: None, unproven: Some(live) },
+        None => return Verdict { unproven: Some(live), ..Verdict::default() },
     }
     let account = live.account();
     let code = judge(live, &account, question, now);
-    Verdict { code, holder: Some(Holder { live, account }), unproven: None }
+    Verdict { code, holder: Some(Holder { live, account }), ..Verdict::default() }
+}
+
+/// The verdict on a Site ID, which everybody may know: it opens what is public, and nothing else.
+pub fn decide_public<'v>(view: &'v View<'_>, id: SiteId, question: &Question) -> Verdict<'v> {
+    let Some(site) = view.site(id) else { return Verdict::deny(Code::Unknown) };
+    let account = site.account();
+    let code = match account.ceiling.as_deref() {
+        None => Code::AccountNotFound,
+        Some(_) if account.suspended => Code::AccountSuspended,
+        Some(ceiling) if ceiling.disabled => Code::AccountDisabled,
+        Some(_) if !question.accepts(&site.namespace, &site.name) => Code::WrongAccount,
+        Some(_) if question.need == Need::Public => Code::Ok,
+        Some(_) => Code::InsufficientScope,
+    };
+    Verdict { code, site: Some(site), ..Verdict::default() }
 }
 
 fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) -> Code {
@@ -99,7 +116,7 @@ fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) ->
     }
     let Some(grant) = live.grant() else { return Code::NotReady };
     match &question.need {
-        Need::Any => Code::Ok,
+        Need::Any | Need::Public => Code::Ok,
         Need::Scope(scope) if grant.allows(scope) && ceiling.grant.allows(scope) => Code::Ok,
         Need::Scope(_) => Code::InsufficientScope,
     }

@@ -2,25 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{any, post};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::answer::{Answer, NO_STORE, Problem};
 use super::code::Code;
-use super::credential::{MAX_CREDENTIAL_LEN, Places};
-use super::decide::{Holder, Verdict};
+use super::credential::{Credential, MAX_CREDENTIAL_LEN, Places};
+use super::decide::Verdict;
+use super::identity::metadata;
 use super::metrics::Transport;
-use super::question::{Need, Question};
+use super::question::{Question, QuestionError};
 use super::service::Service;
-use crate::access::{AccessLevel, Grant};
+use crate::access::AccessLevel;
 use crate::key::{Parsed, parse};
+
+/// How long the body of a question may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the HTTP handlers share.
 pub struct Http {
@@ -36,116 +43,65 @@ pub struct Http {
 pub fn router(http: Http) -> Router {
     Router::new()
         .route("/auth", any(auth))
-        .route("/v1/verify", post(verify).layer(DefaultBodyLimit::max(MAX_CREDENTIAL_LEN)))
-        .fallback(async || problem(404, "about:blank", "Not found", "Ask /auth or /v1/verify.", None))
+        .route("/auth/{*question}", any(auth_in_path))
+        .route("/v1/verify", post(verify))
+        .fallback(async || problem(404, "Not found", "Ask /auth or /v1/verify."))
         .with_state(Arc::new(http))
 }
 
 async fn auth(State(http): State<Arc<Http>>, request: Request) -> Response {
-    let headers = request.headers();
-    let method = http.method_header.as_ref().and_then(|name| only_value(headers, name));
-    let question = match Question::from_query(request.uri().query().unwrap_or_default(), method) {
-        Ok(question) => question,
-        Err(error) => {
-            let render = |verdict: &Verdict<'_>| deny(verdict.code, None, Some(&error.to_string()));
-            return http.service.refuse(Code::BadRoute, Transport::auth, render);
-        }
-    };
-    match http.places.find(headers) {
-        Ok(presented) => {
-            http.service.check(presented, &question, Transport::auth, |verdict| answer(verdict, &question)).await
-        }
-        Err(code) => http.service.refuse(code, Transport::auth, |verdict| answer(verdict, &question)),
+    let question = Question::from_query(request.uri().query().unwrap_or_default(), http.method(request.headers()));
+    http.answer(request.headers(), question).await
+}
+
+/// Envoy's HTTP `ext_authz` sends its prefix and then the client's path and query: the question ends at `/-/`, and the
+/// query counts for nothing.
+async fn auth_in_path(State(http): State<Arc<Http>>, request: Request) -> Response {
+    let path = request.uri().path().strip_prefix("/auth/").unwrap_or_default();
+    let question = Question::from_path(path, http.method(request.headers()));
+    http.answer(request.headers(), question).await
+}
+
+impl Http {
+    /// The original request's method. A header that two parties could both have set says nothing.
+    fn method<'h>(&self, headers: &'h HeaderMap) -> Option<&'h [u8]> {
+        let mut values = headers.get_all(self.method_header.as_ref()?).iter();
+        let first = values.next()?;
+        values.next().is_none().then(|| first.as_bytes())
     }
-}
 
-/// A header that two parties could both have set says nothing.
-fn only_value<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next()?;
-    values.next().is_none().then(|| first.as_bytes())
-}
-
-fn answer(verdict: &Verdict<'_>, question: &Question) -> Response {
-    match (verdict.code, &verdict.holder) {
-        (Code::Ok, Some(holder)) => allow(holder),
-        // An `ok` that nobody holds cannot be; if it were, it would be a doubt.
-        (Code::Ok, None) => deny(Code::NotReady, None, None),
-        (code, _) => deny(code, Some(question), None),
-    }
-}
-
-fn allow(holder: &Holder<'_>) -> Response {
-    let key = &holder.live.key;
-    let mut response = Response::new(Body::empty());
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let identity = [
-        ("x-keywright-code", Code::Ok.as_str().to_owned()),
-        ("x-keywright-account", format!("{}/{}", key.namespace, key.account)),
-        ("x-keywright-key", format!("{}/{}", key.namespace, key.name)),
-        ("x-keywright-key-id", holder.live.id.to_string()),
-        ("x-keywright-scopes", scopes(holder).join(" ")),
-    ];
-    for (name, value) in identity {
-        match HeaderValue::try_from(value) {
-            Ok(value) => headers.insert(HeaderName::from_static(name), value),
-            // An identity that cannot be told is a doubt.
-            Err(_) => return deny(Code::NotReady, None, None),
+    async fn answer(&self, headers: &HeaderMap, question: Result<Question, QuestionError>) -> Response {
+        let answer = match question {
+            Ok(question) => {
+                let render = |verdict: &Verdict<'_>| Answer::to(verdict, &question);
+                self.service.check(self.places.find(headers), &question, Transport::auth, render).await
+            }
+            Err(error) => {
+                let render = |verdict: &Verdict<'_>| Answer::bad_route(verdict.code, &error.to_string());
+                self.service.refuse(Code::BadRoute, Transport::auth, render)
+            }
         };
+        respond(answer)
     }
+}
+
+fn respond(answer: Answer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = status(answer.code.status());
+    response.headers_mut().extend(answer.headers);
     response
 }
 
-/// What the key may do under the ceiling, in force.
-fn scopes(holder: &Holder<'_>) -> Vec<String> {
-    holder.grant().iter().flat_map(Grant::scopes).map(ToString::to_string).collect()
+fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
 }
 
-fn deny(code: Code, question: Option<&Question>, detail: Option<&str>) -> Response {
-    let type_ = format!("https://keywright.dev/problems/{code}");
-    // While not ready, "not ready" is the whole truth, whatever else was wrong.
-    let detail = detail.filter(|_| code != Code::NotReady).unwrap_or(code.detail());
-    let mut response = problem(code.status(), &type_, code.title(), detail, Some(code));
-    let challenge = match code {
-        Code::Missing => Some("Bearer realm=\"keywright\"".to_owned()),
-        Code::InsufficientScope => {
-            let scope = match question.map(|q| &q.need) {
-                Some(Need::Scope(scope)) => format!(", scope=\"{scope}\""),
-                _ => String::new(),
-            };
-            Some(format!("Bearer realm=\"keywright\", error=\"insufficient_scope\"{scope}"))
-        }
-        code if code.status() == 401 => Some("Bearer realm=\"keywright\", error=\"invalid_token\"".to_owned()),
-        _ => None,
-    };
-    if let Some(value) = challenge.and_then(|text| HeaderValue::try_from(text).ok()) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, value);
-    }
-    response
-}
-
-/// RFC 9457.
-#[derive(Serialize)]
-struct Problem<'a> {
-    #[serde(rename = "type")]
-    type_: &'a str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
-}
-
-fn problem(status: u16, type_: &str, title: &str, detail: &str, code: Option<Code>) -> Response {
-    let body = Problem { type_, title, status, detail, code: code.map(Code::as_str) };
-    let mut response = json(StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE), &body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if let Some(code) = code {
-        // nginx drops bodies.
-        headers.insert("x-keywright-code", HeaderValue::from_static(code.as_str()));
-    }
+/// What is wrong with a question to `/v1/verify` itself, or with the path.
+fn problem(code: u16, title: &str, detail: &str) -> Response {
+    let problem = Problem { type_: "about:blank", title, status: code, detail, code: None };
+    let mut response = Response::new(Body::from(problem.to_body()));
+    *response.status_mut() = status(code);
+    response.headers_mut().extend([(CONTENT_TYPE, Problem::MEDIA_TYPE), (CACHE_CONTROL, NO_STORE)]);
     response
 }
 
@@ -154,7 +110,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CACHE_CONTROL, NO_STORE);
     response
 }
 
@@ -191,26 +147,30 @@ struct VerifyAnswer {
     metadata: BTreeMap<String, String>,
 }
 
-async fn verify(
-    State(http): State<Arc<Http>>,
-    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
-) -> Response {
-    let Ok(body) = body else {
-        let detail = format!("The body must be at most {MAX_CREDENTIAL_LEN} bytes.");
-        return problem(413, "about:blank", "Body too large", &detail, None);
+async fn verify(State(http): State<Arc<Http>>, request: Request) -> Response {
+    let body = match timeout(BODY_PATIENCE, to_bytes(request.into_body(), MAX_CREDENTIAL_LEN)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            let detail = format!("The body must be whole, and at most {MAX_CREDENTIAL_LEN} bytes.");
+            return problem(413, "Body too large", &detail);
+        }
+        Err(_) => return problem(408, "Request timeout", "The body did not come in time."),
     };
     // What serde says of a bad body may quote it, and it may hold a key.
     let Ok(request) = serde_json::from_slice::<VerifyRequest>(&body) else {
         let detail = r#"Send JSON: {"key": "<key>"}, optionally with "scope": "<resource>:<read|write>" and "account": "<namespace>/<name>"."#;
-        return problem(400, "about:blank", "Bad request", detail, None);
+        return problem(400, "Bad request", detail);
     };
     let question = match Question::from_parts(request.scope.as_deref(), request.account.as_deref()) {
         Ok(question) => question,
-        Err(error) => return problem(400, "about:blank", "Bad request", &error.to_string(), None),
+        Err(error) => return problem(400, "Bad request", &error.to_string()),
     };
     let refuse = |code| http.service.refuse(code, Transport::verify, verify_answer);
     match parse(request.key.as_bytes()) {
-        Parsed::Native(presented) => http.service.check(presented, &question, Transport::verify, verify_answer).await,
+        Parsed::Native(presented) => {
+            let credential = Ok(Credential::Key(presented));
+            http.service.check(credential, &question, Transport::verify, verify_answer).await
+        }
         Parsed::Malformed | Parsed::Foreign if request.key.is_empty() => refuse(Code::Missing),
         Parsed::Malformed | Parsed::Foreign => refuse(Code::Malformed),
     }
@@ -218,7 +178,7 @@ async fn verify(
 
 fn verify_answer(verdict: &Verdict<'_>) -> Response {
     if verdict.code == Code::NotReady {
-        return deny(Code::NotReady, None, None);
+        return respond(Answer::refuse(Code::NotReady));
     }
     let mut answer = VerifyAnswer {
         valid: verdict.code == Code::Ok && verdict.holder.is_some(),
@@ -232,11 +192,10 @@ fn verify_answer(verdict: &Verdict<'_>) -> Response {
         answer.name = Some(key.name.to_string());
         answer.display_name = holder.live.display_name().map(str::to_owned);
         answer.access_level = holder.grant().map(|grant| grant.level());
-        answer.scopes = Some(scopes(holder));
+        let scopes = holder.grant().map(|grant| grant.scopes().iter().map(ToString::to_string).collect());
+        answer.scopes = Some(scopes.unwrap_or_default());
         answer.expires_at = holder.ends_at().map(|at| at.to_string());
-        // The key's own win over its account's.
-        let of_account = holder.account.ceiling.iter().flat_map(|ceiling| &ceiling.metadata);
-        answer.metadata = of_account.chain(&key.metadata).map(|(k, v)| (k.clone(), v.clone())).collect();
+        answer.metadata = metadata(holder.live, &holder.account);
     }
     json(StatusCode::OK, &answer)
 }

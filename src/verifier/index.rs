@@ -10,16 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::{ArcSwapOption, Guard};
 use jiff::Timestamp;
 
-use super::live::{Account, AccountCell, Ceiling, Cloned, FullName, Key, Live, Uid};
+use super::live::{Account, AccountCell, Ceiling, Cloned, FullName, Key, Live, Site, Uid};
 use crate::api::{Target, TargetKind};
-use crate::key::{Entry, KeyId, Pepper, Tag};
+use crate::key::{Entry, KeyId, Pepper, SiteId, Tag};
 
 type LiveMap = papaya::HashMap<KeyId, Live, foldhash::fast::RandomState>;
+
+type SiteMap = papaya::HashMap<SiteId, Site, foldhash::fast::RandomState>;
 
 /// Everything that the verifier knows.
 #[derive(Default)]
 pub struct Index {
     live: LiveMap,
+    sites: SiteMap,
     pepper: ArcSwapOption<Pepper>,
     sources: Mutex<Sources>,
 }
@@ -74,6 +77,7 @@ pub struct Sizes {
 /// A moment's view for one decision. Values that it lends stay valid while it lives.
 pub struct View<'i> {
     live: papaya::HashMapRef<'i, KeyId, Live, foldhash::fast::RandomState, papaya::LocalGuard<'i>>,
+    sites: papaya::HashMapRef<'i, SiteId, Site, foldhash::fast::RandomState, papaya::LocalGuard<'i>>,
     /// The keys of the tags.
     pub pepper: Guard<Option<Arc<Pepper>>>,
 }
@@ -83,12 +87,17 @@ impl View<'_> {
     pub fn get(&self, id: KeyId) -> Option<&Live> {
         self.live.get(&id)
     }
+
+    /// The account that has reserved this Site ID, be it there or not.
+    pub fn site(&self, id: SiteId) -> Option<&Site> {
+        self.sites.get(&id)
+    }
 }
 
 impl Index {
     /// A view for one decision.
     pub fn view(&self) -> View<'_> {
-        View { live: self.live.pin(), pepper: self.pepper.load() }
+        View { live: self.live.pin(), sites: self.sites.pin(), pepper: self.pepper.load() }
     }
 
     /// The installation's pepper has been read.
@@ -179,15 +188,22 @@ impl Index {
     pub fn set_account(&self, namespace: &str, name: &str, ceiling: Option<Ceiling>) {
         let mut sources = self.sources();
         let cell = account_cell(&mut sources, namespace, name);
-        let suspended = cell.load().suspended;
-        cell.store(Arc::new(Account { ceiling: ceiling.map(Arc::new), suspended }));
+        change(cell, |account| account.ceiling = ceiling.map(Arc::new));
     }
 
     /// The list of Accounts is complete: what it did not name is gone.
     pub fn reset_accounts(&self, listed: &HashSet<FullName>) {
         for (_, cell) in self.sources().accounts.iter().filter(|(name, _)| !listed.contains(*name)) {
-            cell.store(Arc::new(Account { ceiling: None, suspended: cell.load().suspended }));
+            change(cell, |account| account.ceiling = None);
         }
+    }
+
+    /// A Site ID was reserved. Reservations are never taken back.
+    pub fn set_site(&self, id: SiteId, namespace: &str, name: &str) {
+        let mut sources = self.sources();
+        let account = account_cell(&mut sources, namespace, name).clone();
+        change(&account, |account| account.site_id = Some(id));
+        self.sites.pin().insert(id, Site { id, namespace: namespace.into(), name: name.into(), account });
     }
 
     /// A Suspension was added or changed.
@@ -231,9 +247,7 @@ impl Index {
     fn mark(&self, sources: &mut Sources, (namespace, target): &(Box<str>, Target), suspended: bool) {
         match target.kind {
             TargetKind::Account => {
-                let cell = account_cell(sources, namespace, &target.name);
-                let ceiling = cell.load().ceiling.clone();
-                cell.store(Arc::new(Account { ceiling, suspended }));
+                change(account_cell(sources, namespace, &target.name), |account| account.suspended = suspended);
             }
             TargetKind::ApiKey => {
                 let name = (namespace.clone(), target.name.as_str().into());
@@ -276,6 +290,7 @@ impl Index {
                 suspended,
                 cloned: cloned.clone(),
                 account: account.clone(),
+                identity: ArcSwapOption::empty(),
             };
             live.insert(*id, value);
         }
@@ -324,6 +339,13 @@ fn read(uid: &str, entry: &Entry) -> Option<Record> {
 
 fn account_cell<'s>(sources: &'s mut Sources, namespace: &str, name: &str) -> &'s AccountCell {
     sources.accounts.entry((namespace.into(), name.into())).or_default()
+}
+
+/// Writers take turns, so nobody changes it in between.
+fn change(cell: &AccountCell, what: impl FnOnce(&mut Account)) {
+    let mut account = Account::clone(&cell.load());
+    what(&mut account);
+    cell.store(Arc::new(account));
 }
 
 fn missing<'u>(known: impl Iterator<Item = &'u Uid>, listed: &HashSet<Uid>) -> Vec<Uid> {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use jiff::Timestamp;
 
+use super::identity::Identity;
 use crate::access::Grant;
-use crate::key::{KeyId, Tag};
+use crate::key::{KeyId, SiteId, Tag};
 
 /// A uid of the API server.
 pub type Uid = Box<str>;
@@ -61,10 +62,29 @@ pub struct Account {
     pub ceiling: Option<Arc<Ceiling>>,
     /// The platform has suspended it.
     pub suspended: bool,
+    /// Its public Site ID, once it is reserved.
+    pub site_id: Option<SiteId>,
+}
+
+/// An account as its Site ID names it.
+pub struct Site {
+    /// The public id.
+    pub id: SiteId,
+    /// `metadata.namespace` of the account
+    pub namespace: Box<str>,
+    /// `metadata.name` of the account
+    pub name: Box<str>,
+    pub(super) account: AccountCell,
+}
+
+impl Site {
+    /// The account at this moment.
+    pub fn account(&self) -> Guard<Arc<Account>> {
+        self.account.load()
+    }
 }
 
 /// A value whose ApiKey exists: everything that `decide` looks at.
-#[derive(Clone)]
 pub struct Live {
     /// The public id.
     pub id: KeyId,
@@ -84,6 +104,8 @@ pub struct Live {
     pub suspended: bool,
     pub(super) cloned: Option<Arc<Cloned>>,
     pub(super) account: AccountCell,
+    /// The identity that was told last; it is good while the account is the same.
+    pub(super) identity: ArcSwapOption<Identity>,
 }
 
 /// What a clone took over.

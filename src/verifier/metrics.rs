@@ -13,6 +13,9 @@ pub enum Transport {
     /// `/auth`, asked by a gateway.
     #[allow(non_camel_case_types)]
     auth,
+    /// `ext_authz` over gRPC, asked by Envoy.
+    #[allow(non_camel_case_types)]
+    grpc,
     /// `/v1/verify`, asked by a program.
     #[allow(non_camel_case_types)]
     verify,
@@ -27,7 +30,7 @@ struct Labels {
 /// The counters, each reached without a lock.
 pub struct Metrics {
     /// `[transport][code]`
-    answers: [[Counter; Code::ALL.len()]; 2],
+    answers: [[Counter; Code::ALL.len()]; 3],
     /// argon2id checks that ran.
     pub slow_checks: Counter,
     /// argon2id checks that were refused because the pool was full.
@@ -42,7 +45,7 @@ impl Metrics {
         let of =
             |transport| Code::ALL.map(|code| family.get_or_create(&Labels { code: code.as_str(), transport }).clone());
         let metrics = Self {
-            answers: [of(Transport::auth), of(Transport::verify)],
+            answers: [of(Transport::auth), of(Transport::grpc), of(Transport::verify)],
             slow_checks: Counter::default(),
             slow_refused: Counter::default(),
         };

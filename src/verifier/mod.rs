@@ -1,20 +1,27 @@
 //! Answers "may this request pass?" for any gateway.
 //!
-//! [`decide`], [`index`], [`question`] and [`code`] are pure; the other modules are the edge.
+//! [`decide`], [`index`], [`live`], [`identity`], [`answer`], [`question`] and [`code`] are pure; the other modules are the
+//! edge: one for each transport, and [`service`], which all of them ask.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use kube::Client;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use tonic_health::ServingStatus;
 
-use crate::server::{self, Admin, ServeError, Shutdown};
+use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
+pub mod answer;
 pub mod code;
 pub mod credential;
 pub mod decide;
+pub mod ext_authz;
 pub mod http;
+pub mod identity;
 pub mod index;
 pub mod live;
 pub mod metrics;
@@ -22,10 +29,20 @@ pub mod question;
 pub mod service;
 mod watch;
 
+/// The largest question over gRPC, in bytes. Gateways may send the client's body along, and one that is too large would be
+/// an error of the transport, which falls to `failure_mode_allow`.
+const LARGEST_QUESTION: usize = 64 * 1024 * 1024;
+
+/// What is known is proven to be younger than this, when all is well: a probe every 3 s, and a watch that comes to it at
+/// its next bookmark.
+pub const FRESH: Duration = Duration::from_secs(15);
+
 /// What `keywright verifier` is told.
 pub struct Config {
     /// Where gateways ask.
     pub listen: SocketAddr,
+    /// Where Envoy asks over gRPC.
+    pub grpc: SocketAddr,
     /// Where probes and Prometheus ask.
     pub admin: SocketAddr,
     /// Where keys are looked for in a request.
@@ -34,6 +51,14 @@ pub struct Config {
     pub method_header: Option<axum::http::HeaderName>,
     /// How many argon2id checks may run at once.
     pub slow_checks: usize,
+    /// Past which age of what is known nothing is answered any more; zero is never.
+    pub max_staleness: Duration,
+    /// How long after a signal to stop new calls are still taken, so that whoever balances them learns of it first.
+    pub shutdown_delay: Duration,
+    /// How many connections each listener bears.
+    pub connections: usize,
+    /// TLS for HTTP and gRPC.
+    pub tls: Option<server::TlsFiles>,
 }
 
 /// Serves until a signal asks it to stop.
@@ -43,26 +68,64 @@ pub struct Config {
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let client = server::connect().await?;
     let listener = server::bind(config.listen).await?;
+    let grpc_listener = server::bind(config.grpc).await?;
     let admin_listener = server::bind(config.admin).await?;
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
-    let service = Arc::new(service::Service::new(metrics, config.slow_checks));
+    let service = Arc::new(service::Service::new(metrics, config.slow_checks, config.max_staleness));
     registry.register_collector(Box::new(IndexSize(service.clone())));
 
-    let shutdown = Shutdown::on_signal()?;
-    let probed = service.clone();
-    let admin = Admin::new(registry, move || {
-        if probed.is_ready() { Ok(()) } else { Err("waiting for complete lists from the API server".to_owned()) }
-    });
-    let admin_server = tokio::spawn(server::serve(admin_listener, admin.router(), shutdown.clone()));
+    let shutdown = Shutdown::on_signal(config.shutdown_delay)?;
+    let (probed, stopping) = (service.clone(), shutdown.clone());
+    let admin =
+        Admin::new(
+            registry,
+            move || {
+                if stopping.is_asked_for() { Err("stopping".to_owned()) } else { probed.readiness() }
+            },
+        );
+    let limits = Limits { connections: config.connections };
+    let tls = config.tls.map(server::Tls::load).transpose()?;
+    let admin_limits = Limits { connections: server::ADMIN_CONNECTIONS };
+    let admin_server =
+        tokio::spawn(server::serve(admin_listener, admin.router(), admin_limits, None, shutdown.clone()));
     let followed = service.clone();
     let follower = tokio::spawn(follow(client, followed));
+    let grpc = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
     let http = http::Http { service, places: config.places, method_header: config.method_header };
-    tracing::info!(address = %config.listen, "answering /auth and /v1/verify");
-    let served = server::serve(listener, http::router(http), shutdown).await;
+    tracing::info!(address = %config.listen, grpc = %config.grpc, "answering /auth, /v1/verify and ext_authz");
+    tokio::join!(
+        server::serve(listener, http::router(http), limits, tls.clone(), shutdown.clone()),
+        server::serve(grpc_listener, grpc, limits, tls, shutdown),
+    );
     follower.abort();
     admin_server.abort();
-    served
+    Ok(())
+}
+
+/// `ext_authz`, and the gRPC health service, which says whether this verifier is ready.
+fn grpc_router(service: Arc<service::Service>, places: credential::Places, shutdown: Shutdown) -> axum::Router {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let mut ready = service.freshness.ready();
+    tokio::spawn(async move {
+        loop {
+            let is_ready = *ready.borrow_and_update() && !shutdown.is_asked_for();
+            let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+            health.set_service_status("", status).await;
+            health.set_service_status("envoy.service.auth.v3.Authorization", status).await;
+            tokio::select! {
+                changed = ready.changed() => if changed.is_err() { return },
+                () = shutdown.asked_for() => {
+                    health.set_service_status("", ServingStatus::NotServing).await;
+                    health.set_service_status("envoy.service.auth.v3.Authorization", ServingStatus::NotServing).await;
+                    return;
+                }
+            }
+        }
+    });
+    let authorization =
+        AuthorizationServer::new(ext_authz::ExtAuthz { service, places }).max_decoding_message_size(LARGEST_QUESTION);
+    tonic::service::Routes::new(health_service).add_service(authorization).into_axum_router()
 }
 
 async fn follow(client: Client, service: Arc<service::Service>) {
@@ -101,6 +164,10 @@ impl prometheus_client::collector::Collector for IndexSize {
             )?;
             gauge.encode(metric)?;
         }
+        let age = ConstGauge::new(self.0.freshness.age().map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        let help = "Seconds since the moment as of which everything that is known is known";
+        let metric = encoder.encode_descriptor("keywright_index_age_seconds", help, None, age.metric_type())?;
+        age.encode(metric)?;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! What a route asks: parsed from the gateway's query, or from the body of `/v1/verify`. Pure.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use thiserror::Error;
 
@@ -13,6 +14,8 @@ pub enum Need {
     Scope(Scope),
     /// It is live.
     Any,
+    /// It is live; or there is only an account's Site ID.
+    Public,
 }
 
 /// The whole question of a route.
@@ -22,6 +25,10 @@ pub struct Question {
     pub need: Need,
     /// `<namespace>/<name>` of the accounts whose keys are accepted; all, when empty.
     pub accounts: Vec<AccountName>,
+    /// The upstream is told the metadata of key and account.
+    pub metadata: bool,
+    /// The gateway takes the key out of the request. Only where the gateway can be told to.
+    pub strip_key: bool,
 }
 
 /// `<namespace>/<name>`
@@ -42,7 +49,7 @@ pub enum QuestionError {
     #[error("the route asks twice: give one scope or one resource")]
     Twice,
     /// A parameter that does not exist, perhaps mistyped.
-    #[error("`{0}` is no parameter of a route: use scope, resource and account")]
+    #[error("`{0}` is no parameter of a route: use scope, resource, account and metadata, and over gRPC strip-key")]
     Parameter(String),
     /// A scope that cannot be asked for.
     #[error("scope: {0}")]
@@ -50,6 +57,12 @@ pub enum QuestionError {
     /// An account that is no `<namespace>/<name>`.
     #[error("account: `{0}` is not of the form <namespace>/<name>")]
     Account(String),
+    /// Something else than true or false.
+    #[error("{0}: `{1}` is neither true nor false")]
+    Flag(&'static str, String),
+    /// A question as path segments that nothing ends.
+    #[error("the question in the path must end with the segment `-`, as in /auth/scope=orders:read/-/")]
+    Unended,
     /// `%` without two hexadecimal digits, or bytes that are no text.
     #[error("the query is not properly percent-encoded")]
     Encoding,
@@ -63,28 +76,80 @@ pub enum QuestionError {
 impl Question {
     /// Parses the query of `/auth`. `method` is the original request's, from the gateway's own header.
     pub fn from_query(query: &str, method: Option<&[u8]>) -> Result<Self, QuestionError> {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        Self::from_pairs(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(decoded), method, false)
+    }
+
+    /// Parses the path after `/auth/`: the same pairs as segments, up to the segment `-`; what follows is the client's and
+    /// counts for nothing. A segment without `=` goes on with the one before, so that `account=shop/acme` can be written
+    /// as it is.
+    pub fn from_path(path: &str, method: Option<&[u8]>) -> Result<Self, QuestionError> {
+        let mut pairs: Vec<(&str, String)> = Vec::new();
+        let mut is_ended = false;
+        for segment in path.split('/') {
+            match (segment, segment.split_once('='), pairs.last_mut()) {
+                ("-", ..) => {
+                    is_ended = true;
+                    break;
+                }
+                ("", ..) => {}
+                (_, Some((name, value)), _) => pairs.push((name, value.to_owned())),
+                (rest, None, Some((_, value))) => {
+                    value.push('/');
+                    value.push_str(rest);
+                }
+                (alone, None, None) => return Err(QuestionError::Parameter(alone.to_owned())),
+            }
+        }
+        if !is_ended {
+            return Err(QuestionError::Unended);
+        }
+        Self::from_pairs(pairs.iter().map(|(name, value)| decoded((name, value))), method, false)
+    }
+
+    /// Parses what Envoy passes along from its route, where `method` is known for certain. A list of accounts is
+    /// separated by commas or spaces there, for a name can stand only once.
+    pub fn from_extensions(extensions: &HashMap<String, String>, method: &[u8]) -> Result<Self, QuestionError> {
+        let mut pairs = Vec::new();
+        for (name, value) in extensions {
+            let parts: Vec<&str> = match name.as_str() {
+                "account" => value.split([',', ' ']).filter(|part| !part.is_empty()).collect(),
+                _ => vec![value],
+            };
+            // An empty list must not become no list: that would accept every account.
+            let parts = if parts.is_empty() { vec![""] } else { parts };
+            pairs.extend(parts.into_iter().map(|part| Ok((Cow::Borrowed(name.as_str()), Cow::Borrowed(part)))));
+        }
+        Self::from_pairs(pairs.into_iter(), Some(method), true)
+    }
+
+    fn from_pairs<'p>(
+        pairs: impl Iterator<Item = Result<(Cow<'p, str>, Cow<'p, str>), QuestionError>>,
+        method: Option<&[u8]>,
+        may_strip: bool,
+    ) -> Result<Self, QuestionError> {
         let mut need = None;
-        let mut accounts = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (percent_decode(name)?, percent_decode(value)?);
-            let asked = match &*name {
-                "scope" => Some(parse_need(&value)?),
+        let mut question = Self { need: Need::Any, accounts: Vec::new(), metadata: false, strip_key: false };
+        for pair in pairs {
+            let (name, value) = pair?;
+            let mut asked = None;
+            match &*name {
+                "scope" => asked = Some(parse_need(&value)?),
                 "resource" => {
                     let action = action_of(method.ok_or(QuestionError::Method)?);
-                    Some(Need::Scope(Scope::new(&value, action)?))
+                    asked = Some(Need::Scope(Scope::new(&value, action)?));
                 }
-                "account" => {
-                    accounts.push(AccountName::parse(&value)?);
-                    None
-                }
+                "account" => question.accounts.push(AccountName::parse(&value)?),
+                "metadata" => question.metadata = parse_flag("metadata", &value)?,
+                "strip-key" if may_strip => question.strip_key = parse_flag("strip-key", &value)?,
                 other => return Err(QuestionError::Parameter(other.to_owned())),
-            };
+            }
             if asked.is_some() && std::mem::replace(&mut need, asked).is_some() {
                 return Err(QuestionError::Twice);
             }
         }
-        Ok(Self { need: need.ok_or(QuestionError::Nothing)?, accounts })
+        question.need = need.ok_or(QuestionError::Nothing)?;
+        Ok(question)
     }
 
     /// The question of `/v1/verify`: without a scope, "who is it?".
@@ -92,6 +157,8 @@ impl Question {
         Ok(Self {
             need: scope.map_or(Ok(Need::Any), parse_need)?,
             accounts: account.map(AccountName::parse).transpose()?.into_iter().collect(),
+            metadata: true,
+            strip_key: false,
         })
     }
 
@@ -112,12 +179,24 @@ impl AccountName {
     }
 }
 
-/// For a live key `public` asks no more than `any` does; that the Site ID is enough is a matter of who is asked.
 fn parse_need(text: &str) -> Result<Need, QuestionError> {
     match text {
-        "any" | "public" => Ok(Need::Any),
+        "any" => Ok(Need::Any),
+        "public" => Ok(Need::Public),
         scope => Ok(Need::Scope(Scope::concrete(scope)?)),
     }
+}
+
+fn parse_flag(name: &'static str, text: &str) -> Result<bool, QuestionError> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(QuestionError::Flag(name, other.to_owned())),
+    }
+}
+
+fn decoded<'p>((name, value): (&'p str, &'p str)) -> Result<(Cow<'p, str>, Cow<'p, str>), QuestionError> {
+    Ok((percent_decode(name)?, percent_decode(value)?))
 }
 
 /// RFC 9110 calls these methods safe; all others, known or not, may write.
@@ -167,7 +246,7 @@ mod tests {
             ("resource=orders", Some("POST"), scope("orders:write")),
             ("resource=orders", Some("get"), scope("orders:write")),
             ("scope=any", None, Need::Any),
-            ("scope=public", None, Need::Any),
+            ("scope=public", None, Need::Public),
         ] {
             let question = Question::from_query(query, method.map(str::as_bytes)).unwrap();
             assert_eq!(question.need, need, "{query}");
@@ -183,6 +262,40 @@ mod tests {
     }
 
     #[test]
+    fn a_question_in_the_path_is_the_same_and_ends_where_the_client_begins() {
+        let of = |path: &str| Question::from_path(path, Some(b"GET"));
+        let same = Question::from_query("scope=orders:read&account=shop/acme&metadata=true", None).unwrap();
+        for path in [
+            "scope=orders:read/account=shop/acme/metadata=true/-/",
+            "scope=orders%3Aread/account=shop%2Facme/metadata=true/-",
+            "scope=orders:read/account=shop/acme/metadata=true/-/scope=any/-/account=x/y",
+            "scope=orders:read//account=shop/acme/metadata=true/-/../../-/?scope=any",
+        ] {
+            assert_eq!(of(path).unwrap(), same, "{path}");
+        }
+        assert_eq!(of("scope=any"), Err(QuestionError::Unended));
+        assert_eq!(of("-/scope=any/-/"), Err(QuestionError::Nothing));
+        assert_eq!(of("orders/scope=any/-/"), Err(QuestionError::Parameter("orders".into())));
+    }
+
+    #[test]
+    fn a_question_from_envoys_route_takes_a_list_of_accounts() {
+        let of = |pairs: &[(&str, &str)]| {
+            let map = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Question::from_extensions(&map, b"POST")
+        };
+        let question =
+            of(&[("resource", "orders"), ("account", "shop/acme, shop/globex"), ("strip-key", "true")]).unwrap();
+        assert_eq!(question.need, scope("orders:write"));
+        assert!(question.accepts("shop", "globex") && !question.accepts("shop", "initech") && question.strip_key);
+        assert_eq!(of(&[("strip-key", "yes"), ("scope", "any")]), Err(QuestionError::Flag("strip-key", "yes".into())));
+        assert_eq!(of(&[]), Err(QuestionError::Nothing));
+        for empty in ["", ",", " , "] {
+            assert_eq!(of(&[("scope", "any"), ("account", empty)]), Err(QuestionError::Account(String::new())));
+        }
+    }
+
+    #[test]
     fn a_route_that_asks_nothing_nonsense_or_twice_is_told_what_to_do() {
         for (query, error) in [
             ("", QuestionError::Nothing),
@@ -190,6 +303,8 @@ mod tests {
             ("scope=any&scope=any", QuestionError::Twice),
             ("scope=orders:read&resource=orders", QuestionError::Twice),
             ("scpoe=orders:read", QuestionError::Parameter("scpoe".into())),
+            ("scope=any&strip-key=true", QuestionError::Parameter("strip-key".into())),
+            ("scope=any&metadata=yes", QuestionError::Flag("metadata", "yes".into())),
             ("scope=", QuestionError::Scope(ScopeError::NoColon(String::new()))),
             ("scope", QuestionError::Scope(ScopeError::NoColon(String::new()))),
             ("scope=orders:*", QuestionError::Scope(ScopeError::Wildcard("orders:*".into()))),

@@ -1,7 +1,7 @@
 //! One question about one key, from text to verdict: what every transport calls.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,11 +9,13 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::code::Code;
-use super::decide::{Verdict, decide};
+use super::credential::Credential;
+use super::decide::{Verdict, decide, decide_public};
 use super::index::Index;
 use super::live::Uid;
 use super::metrics::{Metrics, Transport};
 use super::question::Question;
+use super::watch::{Freshness, now};
 use crate::key::{self, KeyId, Parsed, Presented};
 
 /// How long a check may wait for its turn in the argon2id pool before it is refused.
@@ -25,7 +27,10 @@ pub struct Service {
     pub index: Index,
     /// What is counted.
     pub metrics: Metrics,
-    ready: AtomicBool,
+    /// How far the watches have come.
+    pub freshness: Freshness,
+    /// Past which age of what is known nothing is answered any more; 0 is never. In nanoseconds.
+    max_staleness: u64,
     /// Unix nanoseconds; it never runs back, so that an expired key stays expired.
     latest: AtomicI64,
     /// Turns in the argon2id pool: a flood of slow checks must not take the processor from the fast ones.
@@ -48,28 +53,60 @@ enum Step<R> {
 
 impl Service {
     /// Not ready yet; `slow_checks` argon2id checks may run at once, each with 19 MiB of memory.
-    pub fn new(metrics: Metrics, slow_checks: usize) -> Self {
+    pub fn new(metrics: Metrics, slow_checks: usize, max_staleness: Duration) -> Self {
         Self {
             index: Index::default(),
             metrics,
-            ready: AtomicBool::new(false),
+            freshness: Freshness::default(),
+            max_staleness: u64::try_from(max_staleness.as_nanos()).unwrap_or(u64::MAX),
             latest: AtomicI64::new(0),
             slow: Semaphore::new(slow_checks),
         }
     }
 
-    /// All lists are complete: from now on the index is asked.
-    pub fn set_ready(&self) {
-        self.ready.store(true, Ordering::Release);
-    }
-
-    /// May the index be asked?
+    /// May the index be asked? When every list is complete, and while what they say is young enough.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire)
+        self.freshness.is_ready() && !self.is_stale()
     }
 
-    /// The verdict on a presented key, handed to `render` while the index is held still.
+    /// The fence: a verifier that was cut off or paused for too long knows it before it answers.
+    fn is_stale(&self) -> bool {
+        self.max_staleness > 0 && now().saturating_sub(self.freshness.as_of()) > self.max_staleness
+    }
+
+    /// Why not, when not.
+    pub fn readiness(&self) -> Result<(), String> {
+        if !self.freshness.is_ready() {
+            return Err("waiting for complete lists from the API server".to_owned());
+        }
+        if self.is_stale() {
+            return Err("what is known is older than --max-staleness: the API server cannot be reached".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The verdict on what a request shows, handed to `render` while the index is held still.
     pub async fn check<R>(
+        &self,
+        credential: Result<Credential<'_>, Code>,
+        question: &Question,
+        transport: Transport,
+        render: impl Fn(&Verdict<'_>) -> R,
+    ) -> R {
+        match credential {
+            Ok(Credential::Key(presented)) => self.check_key(presented, question, transport, render).await,
+            Ok(Credential::Site(id)) if self.is_ready() => {
+                let view = self.index.view();
+                let verdict = decide_public(&view, id, question);
+                self.metrics.count(verdict.code, transport);
+                render(&verdict)
+            }
+            Ok(Credential::Site(_)) => self.refuse(Code::NotReady, transport, render),
+            Err(code) => self.refuse(code, transport, render),
+        }
+    }
+
+    async fn check_key<R>(
         &self,
         presented: Presented<'_>,
         question: &Question,

@@ -1,7 +1,6 @@
 //! What operator and verifier share at the edge: listening, stopping, the admin port, the API server's client.
 
 use std::error::Error;
-use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,25 +19,32 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How long requests that are under way may take after a signal to stop.
-const DRAIN: Duration = Duration::from_secs(10);
+mod serve;
+mod tls;
+
+pub use serve::{Limits, serve};
+pub use tls::{Tls, TlsError, TlsFiles};
+
 /// The longest pause between two attempts to reach the API server.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Connections at once to an admin port: probes, Prometheus, and a person.
+pub const ADMIN_CONNECTIONS: usize = 64;
 
 /// Why a server did not start or did not go on.
 #[derive(Debug, ThisError)]
 pub enum ServeError {
     /// Somebody else listens there.
     #[error(
-        "{0} is already in use: stop what listens there, or choose another address with --listen or --admin-listen"
+        "{0} is already in use: stop what listens there, or choose another address with --listen, --grpc-listen or --admin-listen"
     )]
     InUse(SocketAddr),
     /// Any other failure to listen.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, io::Error),
-    /// The server stopped by itself.
-    #[error("serving failed: {0}")]
-    Serve(io::Error),
+    /// The files for TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Signals cannot be handled.
     #[error("cannot handle signals: {0}")]
     Signal(io::Error),
@@ -61,44 +67,46 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     })
 }
 
-/// Serves until told to stop, then lets the requests under way finish.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> Result<(), ServeError> {
-    let stopping = shutdown.clone();
-    let serving = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.wait().await });
-    let late = async {
-        shutdown.wait().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = serving.into_future() => served.map_err(ServeError::Serve),
-        () = late => Ok(()),
-    }
+/// Tells when SIGTERM or SIGINT has come, and when it is time to stop because of it.
+#[derive(Clone)]
+pub struct Shutdown {
+    asked_for: watch::Receiver<bool>,
+    due: watch::Receiver<bool>,
 }
 
-/// Tells when SIGTERM or SIGINT has come.
-#[derive(Clone)]
-pub struct Shutdown(watch::Receiver<bool>);
-
 impl Shutdown {
-    /// Begins to listen for the signals.
-    pub fn on_signal() -> Result<Self, ServeError> {
+    /// Begins to listen for the signals. It is time to stop `delay` after one; a second one is not waited for.
+    pub fn on_signal(delay: Duration) -> Result<Self, ServeError> {
         let mut term = signal(SignalKind::terminate()).map_err(ServeError::Signal)?;
         let mut int = signal(SignalKind::interrupt()).map_err(ServeError::Signal)?;
-        let (sender, receiver) = watch::channel(false);
+        let (asks, asked_for) = watch::channel(false);
+        let (stops, due) = watch::channel(false);
         tokio::spawn(async move {
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
             tracing::info!("stopping");
-            sender.send_replace(true);
+            asks.send_replace(true);
+            tokio::select! { () = tokio::time::sleep(delay) => {}, _ = term.recv() => {}, _ = int.recv() => {} }
+            stops.send_replace(true);
             // Held until the end: a receiver whose sender is gone would take that for the signal.
-            sender.closed().await;
+            tokio::join!(asks.closed(), stops.closed());
         });
-        Ok(Self(receiver))
+        Ok(Self { asked_for, due })
+    }
+
+    /// Has a signal come?
+    pub fn is_asked_for(&self) -> bool {
+        *self.asked_for.borrow()
+    }
+
+    /// Returns when a signal has come.
+    pub async fn asked_for(&self) {
+        // An error means that the sender is gone, which is the end as well.
+        let _ = self.asked_for.clone().wait_for(|asked| *asked).await;
     }
 
     /// Returns when it is time to stop.
     pub async fn wait(&self) {
-        // An error means that the sender is gone, which is the end as well.
-        let _ = self.0.clone().wait_for(|stop| *stop).await;
+        let _ = self.due.clone().wait_for(|stop| *stop).await;
     }
 }
 

@@ -1,0 +1,158 @@
+//! The answer to a gateway, the same on every transport: a status, headers, and for a refusal a problem document.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue};
+use serde::Serialize;
+
+use super::code::Code;
+use super::decide::Verdict;
+use super::identity::Identity;
+use super::question::{Need, Question};
+
+/// The header with the code of the answer; nginx drops bodies.
+pub const CODE_HEADER: HeaderName = HeaderName::from_static("x-keywright-code");
+/// Answers must not be kept: a cached one would outlive the key.
+pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// What a gateway is told.
+#[derive(Clone)]
+pub struct Answer {
+    /// Why it passes or does not.
+    pub code: Code,
+    /// Of the answer: the identity of the caller, or the challenge.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Empty, or RFC 9457.
+    pub body: Bytes,
+}
+
+/// Every refusal but those that say something of the route, made once.
+static REFUSALS: LazyLock<Vec<Answer>> =
+    LazyLock::new(|| Code::ALL.iter().map(|&code| refusal(code, code.detail(), challenge(code, None))).collect());
+
+impl Answer {
+    /// The answer to a verdict.
+    pub fn to(verdict: &Verdict<'_>, question: &Question) -> Self {
+        match (verdict.code, &verdict.holder, verdict.site) {
+            (Code::Ok, Some(holder), _) => match Identity::of(holder) {
+                Some(identity) => Self::allow(&identity, question.metadata),
+                // An identity that cannot be told is a doubt.
+                None => Self::refuse(Code::NotReady),
+            },
+            (Code::Ok, None, Some(site)) => {
+                let account = HeaderValue::try_from(format!("{}/{}", site.namespace, site.name));
+                match (account, HeaderValue::try_from(site.id.as_str())) {
+                    (Ok(account), Ok(id)) => {
+                        let name = HeaderName::from_static;
+                        Self::ok(vec![(name("x-keywright-account"), account), (name("x-keywright-site-id"), id)])
+                    }
+                    _ => Self::refuse(Code::NotReady),
+                }
+            }
+            // An `ok` that nobody holds cannot be; if it were, it would be a doubt.
+            (Code::Ok, None, None) => Self::refuse(Code::NotReady),
+            (Code::InsufficientScope, ..) => {
+                refusal(verdict.code, verdict.code.detail(), challenge(verdict.code, Some(question)))
+            }
+            (code, ..) => Self::refuse(code),
+        }
+    }
+
+    /// A refusal.
+    pub fn refuse(code: Code) -> Self {
+        REFUSALS[code as usize].clone()
+    }
+
+    /// A route that asks no valid question, and what is wrong with it. While not ready, that is the whole truth.
+    pub fn bad_route(code: Code, why: &str) -> Self {
+        if code == Code::BadRoute { refusal(code, why, None) } else { Self::refuse(code) }
+    }
+
+    fn allow(identity: &Identity, with_metadata: bool) -> Self {
+        let metadata = if with_metadata { &identity.metadata[..] } else { &[] };
+        let mut headers = Vec::with_capacity(identity.headers.len() + metadata.len() + 2);
+        headers.extend_from_slice(&identity.headers);
+        headers.extend_from_slice(metadata);
+        Self::ok(headers)
+    }
+
+    fn ok(mut headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        headers.push((CODE_HEADER, HeaderValue::from_static(Code::Ok.as_str())));
+        headers.push((CACHE_CONTROL, NO_STORE));
+        Self { code: Code::Ok, headers, body: Bytes::new() }
+    }
+}
+
+fn refusal(code: Code, detail: &str, challenge: Option<HeaderValue>) -> Answer {
+    let type_ = format!("https://keywright.dev/problems/{code}");
+    let problem =
+        Problem { type_: &type_, title: code.title(), status: code.status(), detail, code: Some(code.as_str()) };
+    let mut headers = vec![
+        (CODE_HEADER, HeaderValue::from_static(code.as_str())),
+        (CACHE_CONTROL, NO_STORE),
+        (CONTENT_TYPE, Problem::MEDIA_TYPE),
+    ];
+    headers.extend(challenge.map(|value| (WWW_AUTHENTICATE, value)));
+    Answer { code, headers, body: problem.to_body() }
+}
+
+fn challenge(code: Code, question: Option<&Question>) -> Option<HeaderValue> {
+    match (code, question.map(|question| &question.need)) {
+        (Code::Missing, _) => Some(HeaderValue::from_static("Bearer realm=\"keywright\"")),
+        (Code::InsufficientScope, Some(Need::Scope(scope))) => {
+            let text = format!("Bearer realm=\"keywright\", error=\"insufficient_scope\", scope=\"{scope}\"");
+            HeaderValue::try_from(text).ok()
+        }
+        (Code::InsufficientScope, _) => {
+            Some(HeaderValue::from_static("Bearer realm=\"keywright\", error=\"insufficient_scope\""))
+        }
+        (code, _) if code.status() == 401 => {
+            Some(HeaderValue::from_static("Bearer realm=\"keywright\", error=\"invalid_token\""))
+        }
+        _ => None,
+    }
+}
+
+/// RFC 9457.
+#[derive(Serialize)]
+pub struct Problem<'a> {
+    /// A URI that names the problem.
+    #[serde(rename = "type")]
+    pub type_: &'a str,
+    /// What it is, in a line.
+    pub title: &'a str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What to do.
+    pub detail: &'a str,
+    /// The code, where it is one of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'a str>,
+}
+
+impl Problem<'_> {
+    /// Of the document.
+    pub const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+    /// As JSON.
+    pub fn to_body(&self) -> Bytes {
+        serde_json::to_vec(self).map_or_else(|_| Bytes::new(), Bytes::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_is_made_under_its_own_code() {
+        for code in Code::ALL {
+            let answer = Answer::refuse(code);
+            assert_eq!(answer.code, code);
+            assert!(answer.headers.contains(&(CACHE_CONTROL, NO_STORE)));
+            assert!(answer.headers.contains(&(CODE_HEADER, HeaderValue::from_static(code.as_str()))));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Envoy's `ext_authz` over gRPC, as Envoy, Envoy Gateway, Istio and Contour ask it. The question comes from the route's
+//! `context_extensions`, which no client can set.
+//!
+//! A refusal is always a `DeniedHttpResponse`, 503 included, and so is a panic of ours: an error of the transport would
+//! fall to `failure_mode_allow`.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use envoy_types::ext_authz::v3::pb::{
+    Authorization, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderAppendAction, HeaderValue as PbHeader,
+    HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse,
+};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
+use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
+use envoy_types::pb::google::rpc;
+use futures::FutureExt;
+use http::{HeaderName, HeaderValue};
+use tonic::{Request, Response, Status};
+
+use super::answer::{Answer, CODE_HEADER};
+use super::code::Code;
+use super::credential::Places;
+use super::decide::Verdict;
+use super::identity::{IDENTITY_PREFIX, metadata};
+use super::metrics::Transport;
+use super::question::Question;
+use super::service::Service;
+
+/// Answers `envoy.service.auth.v3.Authorization/Check`.
+pub struct ExtAuthz {
+    /// Decides.
+    pub service: Arc<Service>,
+    /// Where keys are looked for.
+    pub places: Places,
+}
+
+/// An answer, and for the gateway's own use who calls.
+struct Checked {
+    answer: Answer,
+    caller: Option<Struct>,
+}
+
+#[tonic::async_trait]
+impl Authorization for ExtAuthz {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let checked = AssertUnwindSafe(self.answer(request.into_inner())).catch_unwind().await;
+        Ok(Response::new(checked.unwrap_or_else(|_| denied(Answer::refuse(Code::NotReady)))))
+    }
+}
+
+impl ExtAuthz {
+    async fn answer(&self, request: CheckRequest) -> CheckResponse {
+        let attributes = request.attributes.unwrap_or_default();
+        let Some(http) = attributes.request.and_then(|request| request.http) else {
+            let why = "the request has no HTTP attributes: use ext_authz as an HTTP filter";
+            return denied(self.bad_route(why));
+        };
+        let question = match Question::from_extensions(&attributes.context_extensions, http.method.as_bytes()) {
+            Ok(question) => question,
+            Err(error) => return denied(self.bad_route(&error.to_string())),
+        };
+        let headers = Headers::of(&http);
+        let credential =
+            self.places.find_in(headers.values("authorization"), headers.values(self.places.header.as_str()));
+        let render =
+            |verdict: &Verdict<'_>| Checked { answer: Answer::to(verdict, &question), caller: caller(verdict) };
+        let Checked { answer, caller } = self.service.check(credential, &question, Transport::grpc, render).await;
+        if answer.code != Code::Ok {
+            return denied(answer);
+        }
+        let mut remove = headers.spoofed();
+        if question.strip_key {
+            remove.push(self.places.header.to_string());
+            let in_authorization = self.places.find_in(headers.values("authorization"), std::iter::empty()).is_ok();
+            remove.extend(in_authorization.then(|| "authorization".to_owned()));
+        }
+        allowed(answer, remove, caller)
+    }
+
+    fn bad_route(&self, why: &str) -> Answer {
+        self.service.refuse(Code::BadRoute, Transport::grpc, |verdict| Answer::bad_route(verdict.code, why))
+    }
+}
+
+/// The headers of the client's request, in whichever of the two forms Envoy sends them.
+enum Headers<'r> {
+    Joined(&'r HashMap<String, String>),
+    Raw(&'r [PbHeader]),
+}
+
+impl<'r> Headers<'r> {
+    fn of(http: &'r HttpRequest) -> Self {
+        match &http.header_map {
+            Some(map) if !map.headers.is_empty() => Self::Raw(&map.headers),
+            _ => Self::Joined(&http.headers),
+        }
+    }
+
+    fn all(&self) -> Box<dyn Iterator<Item = (&'r str, &'r [u8])> + 'r> {
+        match self {
+            Self::Joined(map) => Box::new(map.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))),
+            Self::Raw(list) => Box::new(list.iter().map(|header| {
+                let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
+                (header.key.as_str(), value)
+            })),
+        }
+    }
+
+    fn values(&self, name: &'r str) -> impl Iterator<Item = &'r [u8]> + use<'r> {
+        self.all().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// What looks like an identity header of ours to some server behind the gateway, in whatever spelling.
+    fn spoofed(&self) -> Vec<String> {
+        let looks_like_ours = |name: &str| {
+            let plain: String =
+                name.chars().map(|c| if matches!(c, '_' | '.') { '-' } else { c.to_ascii_lowercase() }).collect();
+            plain.starts_with(IDENTITY_PREFIX)
+        };
+        self.all().filter(|(name, _)| looks_like_ours(name)).map(|(name, _)| name.to_owned()).collect()
+    }
+}
+
+fn allowed(answer: Answer, remove: Vec<String>, caller: Option<Struct>) -> CheckResponse {
+    // The rest is for the gateway.
+    let is_identity = |name: &HeaderName| name.as_str().starts_with(IDENTITY_PREFIX) && *name != CODE_HEADER;
+    let identity = answer.headers.iter().filter(|(name, _)| is_identity(name));
+    let headers: Vec<HeaderValueOption> = identity.map(header).collect();
+    let is_set = |name: &String| {
+        headers.iter().any(|option| option.header.as_ref().is_some_and(|h| h.key.eq_ignore_ascii_case(name)))
+    };
+    let headers_to_remove = remove.into_iter().filter(|name| !is_set(name)).collect();
+    CheckResponse {
+        status: Some(rpc::Status::default()),
+        dynamic_metadata: caller,
+        http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
+            headers,
+            headers_to_remove,
+            ..OkHttpResponse::default()
+        })),
+    }
+}
+
+fn denied(answer: Answer) -> CheckResponse {
+    let http = i32::from(answer.code.status());
+    // Any status but OK refuses; these are the ones that mean the same.
+    let grpc = match http {
+        401 => tonic::Code::Unauthenticated,
+        403 => tonic::Code::PermissionDenied,
+        _ => tonic::Code::Unavailable,
+    };
+    CheckResponse {
+        status: Some(rpc::Status { code: grpc as i32, message: answer.code.to_string(), ..rpc::Status::default() }),
+        dynamic_metadata: None,
+        http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
+            status: Some(HttpStatus { code: http }),
+            headers: answer.headers.iter().map(header).collect(),
+            body: String::from_utf8_lossy(&answer.body).into_owned(),
+        })),
+    }
+}
+
+fn header((name, value): &(HeaderName, HeaderValue)) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(PbHeader {
+            key: name.as_str().to_owned(),
+            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            ..PbHeader::default()
+        }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+        ..HeaderValueOption::default()
+    }
+}
+
+/// Who calls, for rate limits and access logs of the gateway.
+fn caller(verdict: &Verdict<'_>) -> Option<Struct> {
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let mut fields = HashMap::new();
+    let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+    if let Some(holder) = verdict.holder.as_ref().filter(|_| verdict.code == Code::Ok) {
+        let key = &holder.live.key;
+        set("account", text(&format!("{}/{}", key.namespace, key.account)));
+        set("key", text(&format!("{}/{}", key.namespace, key.name)));
+        set("keyId", text(&holder.live.id.to_string()));
+        let scopes = holder.grant()?.scopes().iter().map(|scope| text(&scope.to_string())).collect();
+        set("scopes", Value { kind: Some(Kind::ListValue(ListValue { values: scopes })) });
+        let pairs = metadata(holder.live, &holder.account).into_iter().map(|(name, value)| (name, text(&value)));
+        set("metadata", Value { kind: Some(Kind::StructValue(Struct { fields: pairs.collect() })) });
+        if let Some(id) = holder.account.site_id {
+            set("siteId", text(id.as_str()));
+        }
+    } else if let Some(site) = verdict.site.filter(|_| verdict.code == Code::Ok) {
+        set("account", text(&format!("{}/{}", site.namespace, site.name)));
+        set("siteId", text(site.id.as_str()));
+    } else {
+        return None;
+    }
+    Some(Struct { fields })
+}

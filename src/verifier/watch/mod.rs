@@ -1,0 +1,47 @@
+//! Feeds the index from the API server, with four watches: ApiKeys, Accounts, Suspensions, and the records of our own.
+//!
+//! The verifier waits for nobody: it watches everything itself. It is ready when every list is complete, each a
+//! consistent read, and it knows how old what it knows is, because for each watch it proves that again and again.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{ApiResource, DeserializeGuard};
+use kube::{Api, Client};
+
+use super::service::Service;
+use crate::api::{Account, ApiKey, Suspension, names};
+
+mod progress;
+mod reflect;
+mod sinks;
+
+use progress::Progress;
+use reflect::{prove, reflect};
+use sinks::{Accounts, Keys, Records, Suspends, Suspensions};
+
+pub use progress::{Freshness, now};
+
+/// How many resources are watched.
+pub const WATCHES: usize = 4;
+
+/// Follows everything, for ever; says to the service when every list is complete, and as of when all of it is fresh.
+pub async fn follow(client: Client, service: Arc<Service>) {
+    let keys = Api::<DeserializeGuard<ApiKey>>::all(client.clone());
+    let accounts = Api::<DeserializeGuard<Account>>::all(client.clone());
+    let suspensions =
+        Api::<DeserializeGuard<Suspends>>::all_with(client.clone(), &ApiResource::erase::<Suspension>(&()));
+    let records = Api::<Secret>::namespaced(client, names::ENTRIES_NAMESPACE);
+    let [of_keys, of_accounts, of_suspensions, of_records] =
+        ["apikeys", "accounts", "suspensions", "records"].map(|name| Progress::new(name, &service.freshness));
+    tokio::join!(
+        reflect(&keys, Keys(&service), &of_keys),
+        prove(&keys, &of_keys),
+        reflect(&accounts, Accounts(&service), &of_accounts),
+        prove(&accounts, &of_accounts),
+        reflect(&suspensions, Suspensions(&service), &of_suspensions),
+        prove(&suspensions, &of_suspensions),
+        reflect(&records, Records(&service), &of_records),
+        prove(&records, &of_records),
+    );
+}

@@ -1,0 +1,242 @@
+//! Where the events of each resource go: into the index, or, when they cannot be read, against the key.
+
+use std::collections::HashSet;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
+use kube::api::ObjectMeta;
+use kube::core::{DeserializeGuard, NotUsed, Object};
+use serde::Deserialize;
+
+use super::super::live::{Ceiling, FullName, Key, Uid};
+use super::super::service::Service;
+use super::reflect::Sink;
+use crate::access::GrantError;
+use crate::api::{Account, ApiKey, ApiKeySpec, Restrictions, Target, names};
+use crate::key::{Entry, Pepper, SiteId};
+
+/// ApiKeys.
+pub struct Keys<'s>(pub &'s Service);
+
+impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
+    type Id = Uid;
+
+    fn apply(&self, object: DeserializeGuard<ApiKey>) -> Uid {
+        let (uid, name) = (uid(object.meta()), full_name(object.meta()));
+        if is_being_deleted(object.meta()) {
+            self.0.index.delete_key(&name, &uid);
+            return uid;
+        }
+        let read = object.0.map_err(|e| e.to_string()).and_then(|key| read_key(key).map_err(|e| e.to_string()));
+        match read {
+            Ok(key) => self.0.index.apply_key(key),
+            Err(error) => {
+                tracing::warn!(%uid, %error, "an ApiKey cannot be read by this version; its key is refused");
+                self.0.index.delete_key(&name, &uid);
+            }
+        }
+        uid
+    }
+
+    fn delete(&self, object: &DeserializeGuard<ApiKey>) {
+        self.0.index.delete_key(&full_name(object.meta()), &uid(object.meta()));
+    }
+
+    fn reset(&self, listed: &HashSet<Uid>) {
+        self.0.index.reset_keys(listed);
+    }
+}
+
+fn read_key(key: ApiKey) -> Result<Key, GrantError> {
+    let (namespace, name) = full_name(&key.metadata);
+    let (grant, revoke_before) = (key.spec.grant()?, key.spec.revoke_before());
+    // Whole, so that a new field of the spec cannot be forgotten here.
+    let ApiKeySpec {
+        account,
+        display_name,
+        access_level: _,
+        scopes: _,
+        disabled,
+        clone_from: _,
+        expires_at,
+        rotation: _,
+        secret: _,
+        metadata,
+        restrictions,
+    } = key.spec;
+    // There is no member yet; one that is not known makes the whole object unreadable.
+    let (None | Some(Restrictions {})) = restrictions;
+    Ok(Key {
+        uid: uid(&key.metadata),
+        namespace,
+        name,
+        account: account.into(),
+        display_name: display_name.map(Into::into),
+        grant,
+        disabled,
+        expires_at: expires_at.map(|at| at.0),
+        revoke_before,
+        metadata,
+    })
+}
+
+/// Accounts.
+pub struct Accounts<'s>(pub &'s Service);
+
+impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
+    type Id = FullName;
+
+    fn apply(&self, object: DeserializeGuard<Account>) -> Self::Id {
+        let (namespace, name) = full_name(object.meta());
+        if is_being_deleted(object.meta()) {
+            self.0.index.set_account(&namespace, &name, None);
+            return (namespace, name);
+        }
+        let read = object.0.map_err(|e| e.to_string()).and_then(|account| {
+            let grant = account.spec.ceiling().map_err(|e| e.to_string())?;
+            let max_lifetime = account.spec.max_lifetime();
+            Ok(Ceiling { grant, disabled: account.spec.disabled, max_lifetime, metadata: account.spec.metadata })
+        });
+        if let Err(error) = &read {
+            tracing::warn!(%namespace, %name, %error, "an Account cannot be read by this version; its keys are refused");
+        }
+        self.0.index.set_account(&namespace, &name, read.ok());
+        (namespace, name)
+    }
+
+    fn delete(&self, object: &DeserializeGuard<Account>) {
+        let (namespace, name) = full_name(object.meta());
+        self.0.index.set_account(&namespace, &name, None);
+    }
+
+    fn reset(&self, listed: &HashSet<Self::Id>) {
+        self.0.index.reset_accounts(listed);
+    }
+}
+
+/// As much of a Suspension as counts: whatever else a later version makes of it, its target stays refused.
+pub type Suspends = Object<SuspendsSpec, NotUsed>;
+
+/// Its spec.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SuspendsSpec {
+    /// `spec.target`
+    pub target: Target,
+}
+
+/// Suspensions.
+pub struct Suspensions<'s>(pub &'s Service);
+
+impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
+    type Id = Uid;
+
+    /// One that cannot be read any more goes on suspending what it did, and one that is being deleted until it is gone.
+    fn apply(&self, object: DeserializeGuard<Suspends>) -> Uid {
+        let (uid, (namespace, name)) = (uid(object.meta()), full_name(object.meta()));
+        match object.0 {
+            Ok(suspension) => self.0.index.apply_suspension(&uid, &namespace, suspension.spec.target),
+            Err(error) => {
+                tracing::error!(%namespace, %name, %error, "a Suspension cannot be read by this version; upgrade Keywright");
+            }
+        }
+        uid
+    }
+
+    fn delete(&self, object: &DeserializeGuard<Suspends>) {
+        self.0.index.delete_suspension(&uid(object.meta()));
+    }
+
+    fn reset(&self, listed: &HashSet<Uid>) {
+        self.0.index.reset_suspensions(listed);
+    }
+}
+
+/// What stands in our own namespace: entries, reservations of Site IDs, and the pepper.
+pub struct Records<'s>(pub &'s Service);
+
+impl Sink<Secret> for Records<'_> {
+    type Id = Uid;
+
+    fn apply(&self, object: Secret) -> Uid {
+        let (_, name) = full_name(&object.metadata);
+        match object.type_.as_deref() {
+            Some(names::ENTRY_SECRET_TYPE) => self.entry(&name, &object),
+            Some(names::SITE_ID_SECRET_TYPE) => self.site(&name, &object),
+            Some(names::PEPPER_SECRET_TYPE) if *name == *names::PEPPER_NAME => self.pepper(&object),
+            _ => {}
+        }
+        name
+    }
+
+    /// A reservation is never taken back, and neither is what was read of it. Tags that were made with a pepper still
+    /// check: forgetting it would only make every call slow.
+    fn delete(&self, object: &Secret) {
+        match object.type_.as_deref() {
+            Some(names::ENTRY_SECRET_TYPE) => self.0.index.delete_entry(&full_name(&object.metadata).1),
+            Some(names::PEPPER_SECRET_TYPE) => {
+                tracing::warn!("the pepper Secret was deleted; keeping what is in memory until there is another");
+            }
+            _ => {}
+        }
+    }
+
+    fn reset(&self, listed: &HashSet<Uid>) {
+        self.0.index.reset_entries(listed);
+    }
+
+    /// Without a pepper nothing can be checked.
+    fn is_complete(&self) -> bool {
+        self.0.index.view().pepper.is_some()
+    }
+}
+
+impl Records<'_> {
+    fn entry(&self, uid: &str, object: &Secret) {
+        match item(object, names::ENTRY_DATA_KEY).map(Entry::from_json) {
+            Some(Ok(entry)) => self.0.index.apply_entry(uid, &entry),
+            Some(Err(error)) => {
+                tracing::warn!(entry = %uid, %error, "an entry cannot be read by this version; its key is refused");
+                self.0.index.delete_entry(uid);
+            }
+            None => self.0.index.delete_entry(uid),
+        }
+    }
+
+    fn site(&self, name: &str, object: &Secret) {
+        let account =
+            item(object, names::SITE_ID_DATA_KEY).and_then(|bytes| std::str::from_utf8(bytes).ok()?.split_once('/'));
+        let id = SiteId::parse(name.to_ascii_uppercase().as_bytes());
+        if let Some((id, (namespace, account))) = id.zip(account) {
+            self.0.index.set_site(id, namespace, account);
+        } else {
+            tracing::warn!(%name, "a reservation of a Site ID cannot be read; the id opens nothing");
+        }
+    }
+
+    fn pepper(&self, object: &Secret) {
+        let data = object.data.iter().flatten().map(|(name, bytes)| (name.as_str(), &bytes.0[..]));
+        match Pepper::from_data(data) {
+            Ok(pepper) => self.0.index.set_pepper(Some(pepper)),
+            Err(error) => {
+                tracing::error!(%error, "the pepper cannot be read; keeping the one before, if there was one");
+            }
+        }
+    }
+}
+
+fn item<'s>(object: &'s Secret, name: &str) -> Option<&'s [u8]> {
+    object.data.as_ref()?.get(name).map(|bytes| &bytes.0[..])
+}
+
+/// Somebody's finalizer may hold an object for ever; its deletion counts from when it was asked for.
+fn is_being_deleted(meta: &ObjectMeta) -> bool {
+    meta.deletion_timestamp.is_some()
+}
+
+fn uid(meta: &ObjectMeta) -> Uid {
+    meta.uid.as_deref().unwrap_or_default().into()
+}
+
+fn full_name(meta: &ObjectMeta) -> FullName {
+    (meta.namespace.as_deref().unwrap_or_default().into(), meta.name.as_deref().unwrap_or_default().into())
+}

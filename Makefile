@@ -21,8 +21,9 @@ demo: ## Walk the life of a key, a line a step (after `make up`)
 down: ## Stop what `make up` started
 	@$(LOCAL) down
 
-test: ## Run every test, on a real API server
+test: ## Run every test, on a real API server and behind real gateways
 	@$(TOOLS) >/dev/null
+	@tests/gateways/tools >/dev/null
 	cargo test --locked
 
 bench: ## Measure a decision beside its limit

@@ -264,7 +264,7 @@ async fn a_route_that_asks_nothing_nonsense_or_twice_is_told_what_to_do() {
         ("scope=any&scope=any", "give one scope or one resource"),
         ("scope=orders:read&scope=orders:write", "give one scope or one resource"),
         ("scope=orders:read&resource=orders", "give one scope or one resource"),
-        ("scpoe=orders:read", "`scpoe` is no parameter of a route: use scope, resource and account"),
+        ("scpoe=orders:read", "`scpoe` is no parameter of a route: use scope, resource, account and metadata"),
         ("scope=any&debug", "`debug` is no parameter of a route"),
         ("scope=", "scope: `` is not of the form <resource>:<read|write|*>"),
         ("scope=orders", "scope: `orders` is not of the form"),

@@ -8,8 +8,6 @@ mod absence;
 mod escape;
 #[path = "support/mod.rs"]
 mod support;
-#[path = "suspension/wire.rs"]
-mod wire;
 
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

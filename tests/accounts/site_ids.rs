@@ -52,7 +52,7 @@ async fn wipe_status(space: &Space, name: &str) {
 
 fn candidates(space: &Space, name: &str) -> [String; 2] {
     let mut ids = site_ids(&space.name, name);
-    [ids.next().unwrap(), ids.next().unwrap()]
+    [ids.next().unwrap().to_string(), ids.next().unwrap().to_string()]
 }
 
 #[tokio::test]

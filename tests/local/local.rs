@@ -16,6 +16,8 @@ use support::Result;
 
 /// Where gateways ask.
 const VERIFIER: u16 = 7070;
+/// Where Envoy asks.
+const VERIFIER_GRPC: u16 = 7071;
 /// The verifier's probes and metrics.
 const VERIFIER_ADMIN: u16 = 7072;
 /// The operator's probes and metrics.

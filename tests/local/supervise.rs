@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::support::Result;
 use super::support::cluster::{Cluster, TOKEN_LIFE};
 use super::support::keywright::Running;
-use super::{OPERATOR_ADMIN, VERIFIER, VERIFIER_ADMIN, kubectl, state};
+use super::{OPERATOR_ADMIN, VERIFIER, VERIFIER_ADMIN, VERIFIER_GRPC, kubectl, state};
 
 /// The last line of a start that worked.
 pub const READY: &str = "everything is ready";
@@ -55,7 +55,8 @@ async fn start() -> Result<(Cluster, Running, Running)> {
     .await?;
     let verifier = phase("verifier, as ServiceAccount keywright-verifier", async || {
         let kubeconfig = cluster.kubeconfig_of("keywright-verifier").await?;
-        let args = ["--method-header=X-Original-Method"];
+        let grpc = format!("--grpc-listen=127.0.0.1:{VERIFIER_GRPC}");
+        let args = ["--method-header=X-Original-Method", "--shutdown-delay=0s", &grpc];
         Ok(Running::start(&cluster, "verifier", &kubeconfig, Some(VERIFIER), VERIFIER_ADMIN, &args)?.ready().await)
     })
     .await?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::supervise::{FAILED, READY};
 use super::support::Result;
-use super::{OPERATOR_ADMIN, VERIFIER, VERIFIER_ADMIN, kubectl, state};
+use super::{OPERATOR_ADMIN, VERIFIER, VERIFIER_ADMIN, VERIFIER_GRPC, kubectl, state};
 
 /// How long the supervisor may say nothing new.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -22,9 +22,12 @@ pub async fn up() -> Result<()> {
         next_steps();
         return Ok(());
     }
-    for (port, what) in
-        [(VERIFIER, "the verifier"), (VERIFIER_ADMIN, "its admin port"), (OPERATOR_ADMIN, "the operator's admin port")]
-    {
+    for (port, what) in [
+        (VERIFIER, "the verifier"),
+        (VERIFIER_GRPC, "its gRPC port"),
+        (VERIFIER_ADMIN, "its admin port"),
+        (OPERATOR_ADMIN, "the operator's admin port"),
+    ] {
         TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|_| {
             format!("port {port} of 127.0.0.1, for {what}, is in use: stop what listens there (`ss -ltnp 'sport = :{port}'` tells what), then `make up` again")
         })?;
@@ -105,7 +108,7 @@ fn running() -> Option<u32> {
 fn next_steps() {
     println!(
         r#"
-Keywright is up. The verifier answers on 127.0.0.1:{VERIFIER}. Next, type:
+Keywright is up. The verifier answers on 127.0.0.1:{VERIFIER}, and Envoy on {VERIFIER_GRPC}. Next, type:
 
   export KUBECONFIG=$PWD/.local/kubeconfig PATH=$PWD/.local/bin:$PATH
   kubectl get apikeys -n shop

@@ -183,6 +183,6 @@ pub async fn client(kubeconfig: &Path) -> Result<Client> {
 }
 
 /// A GET of a path of the API server.
-pub fn http_get(path: &str) -> Result<axum::http::Request<Vec<u8>>> {
-    Ok(axum::http::Request::get(path).body(Vec::new())?)
+pub fn http_get(path: &str) -> Result<http::Request<Vec<u8>>> {
+    Ok(http::Request::get(path).body(Vec::new())?)
 }

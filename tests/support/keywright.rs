@@ -13,6 +13,8 @@ pub struct Running {
     pub admin: String,
     /// Where a verifier answers.
     pub address: String,
+    /// Where it answers over gRPC.
+    pub grpc: String,
     pub log: PathBuf,
 }
 
@@ -55,6 +57,15 @@ impl Running {
         let address = |port: u16| format!("127.0.0.1:{port}");
         let mut args = vec![role.to_owned(), format!("--admin-listen={}", address(admin))];
         args.extend(listen.map(|port| format!("--listen={}", address(port))));
+        let chosen = more.iter().find_map(|arg| arg.strip_prefix("--grpc-listen=")).map(str::to_owned);
+        let grpc = match (listen, chosen) {
+            (Some(_), None) => {
+                let [port] = free_ports()?;
+                args.push(format!("--grpc-listen={}", address(port)));
+                address(port)
+            }
+            (_, chosen) => chosen.unwrap_or_default(),
+        };
         args.extend(more.iter().map(|&arg| arg.to_owned()));
         let log = cluster.plane.dir.join("logs").join(format!("{role}-{admin}.log"));
         let env = [("KUBECONFIG", kubeconfig.display().to_string())];
@@ -62,6 +73,7 @@ impl Running {
             process: Process::start(role, &binary(), &args, &env, &log)?,
             admin: address(admin),
             address: listen.map(address).unwrap_or_default(),
+            grpc,
             log,
         })
     }

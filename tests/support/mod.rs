@@ -9,6 +9,7 @@ pub mod keywright;
 pub mod process;
 pub mod proxy;
 pub mod space;
+pub mod wire;
 
 use std::fmt::Display;
 use std::future::Future;

@@ -131,7 +131,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         }
         Some(Fault::KillAfter | Fault::CutAnswer) | None => {}
     }
-    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+    let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     let answer = match shared.upstream.send(request).await {
         Ok(answer) => answer.map(Body::new),
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),

@@ -8,8 +8,8 @@ use super::support::cluster::Cluster;
 use super::support::keywright::Running;
 use super::support::process::free_ports;
 use super::support::space::{Space, both, neither};
+use super::support::wire::Wire;
 use super::support::{eventually, http};
-use super::wire::Wire;
 use super::{lift, space, suspend, suspend_for, suspensions, until_caught_up, until_suspended_for, until_told};
 
 /// Asks from the very start, and again until there is a verdict; returns what was said.

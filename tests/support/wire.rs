@@ -10,15 +10,15 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::support::Error;
-use super::support::cluster::Cluster;
+use super::Error;
+use super::cluster::Cluster;
 
 /// A wire; it carries as long as the test's runtime runs.
 pub struct Wire {
@@ -29,6 +29,8 @@ pub struct Wire {
 struct Shared {
     upstream: Client,
     severed: watch::Sender<bool>,
+    /// How often those who listen were deafened.
+    deafened: watch::Sender<u32>,
     /// The next watch of suspensions is told that it is too old.
     gone: AtomicBool,
 }
@@ -44,6 +46,7 @@ impl Wire {
         let shared = Arc::new(Shared {
             upstream: Client::try_from(config).unwrap(),
             severed: watch::Sender::new(false),
+            deafened: watch::Sender::new(0),
             gone: AtomicBool::new(false),
         });
         let router = Router::new().fallback(pass).with_state(shared.clone());
@@ -60,6 +63,11 @@ impl Wire {
         self.shared.severed.send_replace(true);
         // Every answer under way holds a receiver.
         self.shared.severed.closed().await;
+    }
+
+    /// Whoever listens now hears nothing any more, not even an end; whoever asks anew is answered.
+    pub fn deafen(&self) {
+        self.shared.deafened.send_modify(|times| *times += 1);
     }
 
     /// Mends it; watches go on from where they were.
@@ -84,6 +92,8 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if *severed.borrow_and_update() {
         return StatusCode::BAD_GATEWAY.into_response();
     }
+    let mut deafened = shared.deafened.subscribe();
+    deafened.mark_unchanged();
     let (parts, body) = request.into_parts();
     let is_watch = parts.uri.query().is_some_and(|query| query.contains("watch=true"));
     if is_watch && parts.uri.path().ends_with("/suspensions") && shared.gone.swap(false, Ordering::SeqCst) {
@@ -92,7 +102,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         return format!("{}\n", json!({"type": "ERROR", "object": status})).into_response();
     }
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_GATEWAY.into_response() };
-    let request = axum::http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
+    let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     match shared.upstream.send(request).await {
         Ok(answer) => answer.map(|body| {
             let cut = async move {
@@ -100,7 +110,14 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
                 let _ = severed.wait_for(|severed| *severed).await;
             };
             let bytes = Body::new(body).into_data_stream().map(|bytes| bytes.map_err(Error::from));
-            Body::from_stream(bytes.take_until(Box::pin(cut)))
+            let heard = stream::unfold((bytes, deafened), async |(mut bytes, deafened)| {
+                let next = bytes.next().await;
+                if deafened.has_changed().unwrap_or_default() {
+                    std::future::pending::<()>().await;
+                }
+                Some((next?, (bytes, deafened)))
+            });
+            Body::from_stream(heard.take_until(Box::pin(cut)))
         }),
         Err(error) => (StatusCode::BAD_GATEWAY, error.to_string()).into_response(),
     }

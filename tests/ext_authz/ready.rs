@@ -1,0 +1,94 @@
+//! Before the verifier knows everything, and what the gRPC health service says of it.
+
+use std::sync::Arc;
+
+use envoy_types::ext_authz::v3::pb::CheckRequest;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::client::{Client, Keywright, ask, channel, keywright, request};
+use super::support::eventually;
+use super::support::keywright::Running;
+use super::support::process::free_ports;
+use super::{ANY, PUBLIC};
+
+/// A way to the API server that can be opened; until then whoever takes it waits.
+async fn gate(api_server: u16) -> (u16, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let open = Arc::new(Notify::new());
+    let opened = open.clone();
+    tokio::spawn(async move {
+        opened.notified().await;
+        while let Ok((mut from, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(("127.0.0.1", api_server)).await?;
+                tokio::io::copy_bidirectional(&mut from, &mut to).await
+            });
+        }
+    });
+    (port, open)
+}
+
+async fn health(address: &str, service: &str) -> Result<ServingStatus, tonic::Status> {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    Ok(HealthClient::new(channel(address)).check(request).await?.into_inner().status())
+}
+
+#[tokio::test]
+async fn a_verifier_that_is_not_ready_refuses_everything_and_serves_when_it_is() {
+    const SERVICES: [&str; 2] = ["", "envoy.service.auth.v3.Authorization"];
+    let Keywright { cluster, full, off, site, .. } = keywright().await;
+    let (port, open) = gate(cluster.plane.port).await;
+    let token = cluster.refresh_token("keywright-verifier").await.unwrap();
+    let kubeconfig = cluster.plane.dir.join("gate.kubeconfig");
+    let user = format!("tokenFile: \"{}\"", token.display());
+    cluster.plane.write_kubeconfig_for(&kubeconfig, &format!("https://127.0.0.1:{port}"), &user).unwrap();
+    let [listen, admin] = free_ports().unwrap();
+    let verifier = Running::start(cluster, "verifier", &kubeconfig, Some(listen), admin, &[]).unwrap();
+    let address = &verifier.grpc;
+
+    for service in SERVICES {
+        let status = eventually("it listens", || health(address, service)).await;
+        assert_eq!(status, ServingStatus::NotServing, "{service:?}");
+    }
+    let nobody = health(address, "keywright").await.unwrap_err();
+    assert_eq!(nobody.code(), tonic::Code::NotFound, "no other service is claimed");
+
+    let client = Client::new(channel(address));
+    let asked = |question, key: Option<&str>| {
+        request(question, "GET", &key.into_iter().map(|key| ("x-api-key", key)).collect::<Vec<_>>())
+    };
+    for (what, request) in [
+        ("a good key", asked(ANY, Some(full))),
+        ("a disabled key", asked(ANY, Some(off))),
+        ("nonsense", asked(ANY, Some("nonsense"))),
+        ("no key", asked(ANY, None)),
+        ("a Site ID", asked(PUBLIC, Some(site))),
+        ("no question", asked(&[], Some(full))),
+        ("no attributes", CheckRequest::default()),
+    ] {
+        let answer = ask(&client, request).await;
+        let said = (answer.status, answer.rpc, answer.code());
+        assert_eq!(said, (503, tonic::Code::Unavailable as i32, "not_ready"), "{what}: {answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{what}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
+        assert_eq!(answer.header("www-authenticate"), None, "{what}: it is not the client's fault");
+        assert!(answer.body.contains("\"code\":\"not_ready\""), "{what}: {}", answer.body);
+    }
+
+    open.notify_one();
+    for service in SERVICES {
+        eventually("it serves", async || match health(address, service).await {
+            Ok(ServingStatus::Serving) => Ok(()),
+            other => Err(format!("{service:?}: {other:?}")),
+        })
+        .await;
+    }
+    for (question, key, code) in [(ANY, full, "ok"), (ANY, off, "disabled"), (PUBLIC, site, "ok")] {
+        assert_eq!(ask(&client, asked(question, Some(key))).await.code(), code, "at once: it serves, so it knows");
+    }
+}

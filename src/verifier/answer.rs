@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::code::Code;
 use super::decide::Verdict;
-use super::identity::Identity;
+use super::identity;
+use super::live::Identity;
 use super::question::{Need, Question};
 
 /// The header with the code of the answer; nginx drops bodies.
@@ -36,7 +37,7 @@ impl Answer {
     /// The answer to a verdict.
     pub fn to(verdict: &Verdict<'_>, question: &Question) -> Self {
         match (verdict.code, &verdict.holder, verdict.site) {
-            (Code::Ok, Some(holder), _) => match Identity::of(holder) {
+            (Code::Ok, Some(holder), _) => match identity::of(holder) {
                 Some(identity) => Self::allow(&identity, question.metadata),
                 // An identity that cannot be told is a doubt.
                 None => Self::refuse(Code::NotReady),

@@ -6,53 +6,41 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use super::decide::Holder;
-use super::live::{Account, Live};
+use super::live::{Account, Identity, Live};
 use crate::access::Grant;
 
 /// The headers that name the caller; gateways strip every variant of them from outside.
 pub const IDENTITY_PREFIX: &str = "x-keywright-";
 
-/// Who calls, ready to be sent.
-pub struct Identity {
-    /// What it was made for.
-    account: Arc<Account>,
-    /// Account, key, key id, scopes and Site ID.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// Metadata of account and key, for who asks for it.
-    pub metadata: Vec<(HeaderName, HeaderValue)>,
+/// The holder's. `None` is a doubt: an identity that cannot be told.
+pub fn of(holder: &Holder<'_>) -> Option<Arc<Identity>> {
+    let memo = holder.live.identity.load();
+    if let Some(known) = memo.as_ref().filter(|known| Arc::ptr_eq(&known.account, &holder.account)) {
+        return Some(Arc::clone(known));
+    }
+    let fresh = Arc::new(rendered(holder.live, &holder.account, &holder.grant()?)?);
+    holder.live.identity.store(Some(fresh.clone()));
+    Some(fresh)
 }
 
-impl Identity {
-    /// The holder's. `None` is a doubt: an identity that cannot be told.
-    pub fn of(holder: &Holder<'_>) -> Option<Arc<Self>> {
-        let memo = holder.live.identity.load();
-        if let Some(known) = memo.as_ref().filter(|known| Arc::ptr_eq(&known.account, &holder.account)) {
-            return Some(Arc::clone(known));
-        }
-        let fresh = Arc::new(Self::new(holder.live, &holder.account, &holder.grant()?)?);
-        holder.live.identity.store(Some(fresh.clone()));
-        Some(fresh)
-    }
-
-    fn new(live: &Live, account: &Arc<Account>, grant: &Grant) -> Option<Self> {
-        let key = &live.key;
-        let scopes: Vec<String> = grant.scopes().iter().map(ToString::to_string).collect();
-        let mut headers = vec![
-            ("x-keywright-account", format!("{}/{}", key.namespace, key.account)),
-            ("x-keywright-key", format!("{}/{}", key.namespace, key.name)),
-            ("x-keywright-key-id", live.id.to_string()),
-            ("x-keywright-scopes", scopes.join(" ")),
-        ];
-        headers.extend(account.site_id.map(|id| ("x-keywright-site-id", id.to_string())));
-        let headers = headers
-            .into_iter()
-            .map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?)));
-        Some(Self {
-            account: account.clone(),
-            headers: headers.collect::<Option<_>>()?,
-            metadata: meta_headers(&metadata(live, account))?,
-        })
-    }
+fn rendered(live: &Live, account: &Arc<Account>, grant: &Grant) -> Option<Identity> {
+    let key = &live.key;
+    let scopes: Vec<String> = grant.scopes().iter().map(ToString::to_string).collect();
+    let mut headers = vec![
+        ("x-keywright-account", format!("{}/{}", key.namespace, key.account)),
+        ("x-keywright-key", format!("{}/{}", key.namespace, key.name)),
+        ("x-keywright-key-id", live.id.to_string()),
+        ("x-keywright-scopes", scopes.join(" ")),
+    ];
+    headers.extend(account.site_id.map(|id| ("x-keywright-site-id", id.to_string())));
+    let headers = headers
+        .into_iter()
+        .map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?)));
+    Some(Identity {
+        account: account.clone(),
+        headers: headers.collect::<Option<_>>()?,
+        metadata: meta_headers(&metadata(live, account))?,
+    })
 }
 
 /// The metadata of a key over that of its account: the key's own win.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 
-use super::identity::Identity;
 use crate::access::Grant;
 use crate::key::{KeyId, SiteId, Tag};
 
@@ -139,3 +139,13 @@ impl Live {
 
 /// An account's state, shared by all its keys.
 pub(super) type AccountCell = Arc<ArcSwap<Account>>;
+
+/// Who calls, ready to be sent.
+pub struct Identity {
+    /// What it was made for.
+    pub(super) account: Arc<Account>,
+    /// Account, key, key id, scopes and Site ID.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Metadata of account and key, for who asks for it.
+    pub metadata: Vec<(HeaderName, HeaderValue)>,
+}

@@ -20,6 +20,7 @@ pub mod code;
 pub mod credential;
 pub mod decide;
 pub mod ext_authz;
+pub mod freshness;
 pub mod http;
 pub mod identity;
 pub mod index;

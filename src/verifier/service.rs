@@ -11,11 +11,11 @@ use zeroize::Zeroizing;
 use super::code::Code;
 use super::credential::Credential;
 use super::decide::{Verdict, decide, decide_public};
+use super::freshness::{Freshness, now};
 use super::index::Index;
 use super::live::Uid;
 use super::metrics::{Metrics, Transport};
 use super::question::Question;
-use super::watch::{Freshness, now};
 use crate::key::{self, KeyId, Parsed, Presented};
 
 /// How long a check may wait for its turn in the argon2id pool before it is refused.

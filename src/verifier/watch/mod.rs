@@ -9,21 +9,15 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::{ApiResource, DeserializeGuard};
 use kube::{Api, Client};
 
+use super::freshness::Progress;
 use super::service::Service;
 use crate::api::{Account, ApiKey, Suspension, names};
 
-mod progress;
 mod reflect;
 mod sinks;
 
-use progress::Progress;
 use reflect::{prove, reflect};
 use sinks::{Accounts, Keys, Records, Suspends, Suspensions};
-
-pub use progress::{Freshness, now};
-
-/// How many resources are watched.
-pub const WATCHES: usize = 4;
 
 /// Follows everything, for ever; says to the service when every list is complete, and as of when all of it is fresh.
 pub async fn follow(client: Client, service: Arc<Service>) {

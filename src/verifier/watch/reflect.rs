@@ -15,7 +15,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
-use super::progress::{Progress, now};
+use super::super::freshness::{Progress, now};
 
 /// How many objects one page of a list holds.
 const PAGE: u32 = 500;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::WATCHES;
+/// How many resources are watched.
+pub const WATCHES: usize = 4;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine sleeps and which nobody sets.
 pub type Moment = u64;

@@ -6,7 +6,7 @@ use arc_swap::Guard;
 use jiff::Timestamp;
 
 use super::code::Code;
-use super::index::View;
+use super::index::{SiteView, View};
 use super::live::{Account, Live, Site};
 use super::question::{Need, Question};
 use crate::access::Grant;
@@ -72,7 +72,7 @@ pub fn decide<'v>(view: &'v View<'_>, presented: &Presented<'_>, question: &Ques
 }
 
 /// The verdict on a Site ID, which everybody may know: it opens what is public, and nothing else.
-pub fn decide_public<'v>(view: &'v View<'_>, id: SiteId, question: &Question) -> Verdict<'v> {
+pub fn decide_public<'v>(view: &'v SiteView<'_>, id: SiteId, question: &Question) -> Verdict<'v> {
     let Some(site) = view.site(id) else { return Verdict::deny(Code::Unknown) };
     let account = site.account();
     let code = match account.ceiling.as_deref() {

@@ -77,7 +77,6 @@ pub struct Sizes {
 /// A moment's view for one decision. Values that it lends stay valid while it lives.
 pub struct View<'i> {
     live: papaya::HashMapRef<'i, KeyId, Live, foldhash::fast::RandomState, papaya::LocalGuard<'i>>,
-    sites: papaya::HashMapRef<'i, SiteId, Site, foldhash::fast::RandomState, papaya::LocalGuard<'i>>,
     /// The keys of the tags.
     pub pepper: Guard<Option<Arc<Pepper>>>,
 }
@@ -87,17 +86,27 @@ impl View<'_> {
     pub fn get(&self, id: KeyId) -> Option<&Live> {
         self.live.get(&id)
     }
+}
 
+/// The same for Site IDs, which few calls show: holding a map still has its price.
+pub struct SiteView<'i>(papaya::HashMapRef<'i, SiteId, Site, foldhash::fast::RandomState, papaya::LocalGuard<'i>>);
+
+impl SiteView<'_> {
     /// The account that has reserved this Site ID, be it there or not.
     pub fn site(&self, id: SiteId) -> Option<&Site> {
-        self.sites.get(&id)
+        self.0.get(&id)
     }
 }
 
 impl Index {
     /// A view for one decision.
     pub fn view(&self) -> View<'_> {
-        View { live: self.live.pin(), sites: self.sites.pin(), pepper: self.pepper.load() }
+        View { live: self.live.pin(), pepper: self.pepper.load() }
+    }
+
+    /// A view for one decision on a Site ID.
+    pub fn site_view(&self) -> SiteView<'_> {
+        SiteView(self.sites.pin())
     }
 
     /// The installation's pepper has been read.

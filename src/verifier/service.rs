@@ -96,7 +96,7 @@ impl Service {
         match credential {
             Ok(Credential::Key(presented)) => self.check_key(presented, question, transport, render).await,
             Ok(Credential::Site(id)) if self.is_ready() => {
-                let view = self.index.view();
+                let view = self.index.site_view();
                 let verdict = decide_public(&view, id, question);
                 self.metrics.count(verdict.code, transport);
                 render(&verdict)

@@ -236,6 +236,11 @@ impl ApiKeySpec {
         }
     }
 
+    /// From when on every call is refused.
+    pub fn expiry(&self) -> Option<Timestamp> {
+        self.expires_at.as_ref().map(|at| at.0)
+    }
+
     /// The revision that is asked for; 0 where none is.
     pub fn revision(&self) -> i64 {
         self.rotation.as_ref().and_then(|r| r.revision).unwrap_or_default()

@@ -61,3 +61,10 @@ pub enum TargetKind {
     /// Every key of an account.
     Account,
 }
+
+impl SuspensionSpec {
+    /// Why, for the owner.
+    pub fn words(&self) -> &str {
+        self.message.as_deref().unwrap_or("suspended by the platform")
+    }
+}

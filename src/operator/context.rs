@@ -46,6 +46,7 @@ pub struct Backoff(Mutex<HashMap<String, u32>>);
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(250);
     const LONGEST: Duration = Duration::from_mins(5);
+    const LONGEST_FOR_USER: Duration = Duration::from_secs(30);
 
     /// One more failure of this object: how long to wait.
     pub fn after_failure(&self, uid: &str) -> Duration {
@@ -54,6 +55,11 @@ impl Backoff {
         let pause = Self::FIRST.saturating_mul(1 << (*count).min(16)).min(Self::LONGEST);
         *count = count.saturating_add(1);
         pause
+    }
+
+    /// The same where only a user can clear the way, who should not wait for long afterwards.
+    pub fn while_in_the_way(&self, uid: &str) -> Duration {
+        self.after_failure(uid).min(Self::LONGEST_FOR_USER)
     }
 
     /// It worked, or the object is gone.

@@ -104,7 +104,7 @@ fn secret(entry: &Entry, version: Option<String>) -> Result<Secret, StoreError> 
         metadata: ObjectMeta {
             name: Some(entry.owner.uid.clone()),
             namespace: Some(names::ENTRIES_NAMESPACE.to_owned()),
-            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
+            labels: Some(write::labels()),
             resource_version: version,
             ..ObjectMeta::default()
         },

@@ -79,7 +79,7 @@ async fn read_or_create(
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(namespace.to_owned()),
-            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
+            labels: Some(write::labels()),
             ..ObjectMeta::default()
         },
         type_: Some(type_.to_owned()),

@@ -3,10 +3,9 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::core::Status;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 
 use super::api_key::facts::Presence;
 use super::write::{self, wipe};
@@ -180,20 +179,11 @@ impl Secrets {
 }
 
 fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Secret {
-    let owner = OwnerReference {
-        api_version: ApiKey::api_version(&()).into_owned(),
-        kind: ApiKey::kind(&()).into_owned(),
-        name: key.name_any(),
-        uid: key.uid().unwrap_or_default(),
-        controller: Some(true),
-        // True would need rights on the key's finalizers on some platforms.
-        block_owner_deletion: Some(false),
-    };
     let data = key.spec.secret_data().into_iter().map(|(name, item)| (name, ByteString(value(item))));
     // Ours come last, so that they win.
     let template = key.spec.secret.clone().unwrap_or_default();
     let (mut labels, mut annotations) = (template.labels, template.annotations);
-    labels.insert(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned());
+    labels.extend(write::labels());
     annotations.insert(names::SERIAL_ANNOTATION.to_owned(), serial.to_string());
     Secret {
         metadata: ObjectMeta {
@@ -201,7 +191,7 @@ fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Sec
             namespace: key.namespace(),
             labels: Some(labels),
             annotations: Some(annotations),
-            owner_references: Some(vec![owner]),
+            owner_references: Some(vec![write::owned_by(key)]),
             ..ObjectMeta::default()
         },
         type_: Some(names::API_KEY_SECRET_TYPE.to_owned()),

@@ -55,7 +55,7 @@ fn reservation(object_name: &str, account: &str) -> Secret {
         metadata: ObjectMeta {
             name: Some(object_name.to_owned()),
             namespace: Some(names::ENTRIES_NAMESPACE.to_owned()),
-            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
+            labels: Some(write::labels()),
             ..ObjectMeta::default()
         },
         type_: Some(names::SITE_ID_SECRET_TYPE.to_owned()),

@@ -6,8 +6,9 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use kube::core::DeserializeGuard;
+use kube::runtime::controller::ReconcileRequest;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, reflector};
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::router::{FullName, Router, Wake};
 use crate::api::{Account, ApiKey, Suspension, TargetKind};
+use crate::server::Shutdown;
 
 /// How long changes of keys are gathered before their account's counts are written.
 const COUNT_PAUSE: Duration = Duration::from_millis(500);
@@ -104,6 +106,16 @@ pub fn follow(client: &Client) -> (Known, Wakes, watch::Receiver<bool>) {
     });
     let wakes = Wakes { keys: keys_woken, accounts: accounts_woken, gone: are_gone };
     (Known { keys, accounts, suspensions }, wakes, completed)
+}
+
+/// Wake-ups as a controller takes them, until told to stop.
+pub fn requests<K: Resource<DynamicType = ()> + 'static>(
+    woken: mpsc::UnboundedReceiver<FullName>,
+    shutdown: Shutdown,
+) -> impl Stream<Item = Result<ReconcileRequest<K>, watcher::Error>> {
+    stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)))
+        .map(|(namespace, name)| Ok(ReconcileRequest::from(ObjectRef::<K>::new(&name).within(&namespace))))
+        .take_until(async move { shutdown.wait().await })
 }
 
 /// Passes wake-ups on to those who wait for them.

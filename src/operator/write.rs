@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ObjectMeta, PostParams};
+use kube::{Resource, ResourceExt};
 use zeroize::Zeroize;
 
 use crate::api::names;
@@ -27,6 +29,24 @@ pub fn as_read(meta: &ObjectMeta) -> ObjectMeta {
         uid: meta.uid.clone(),
         resource_version: meta.resource_version.clone(),
         ..ObjectMeta::default()
+    }
+}
+
+/// The labels of what we make: who manages it.
+pub fn labels() -> BTreeMap<String, String> {
+    BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])
+}
+
+/// Makes the garbage collector take away what we make together with the object that it is for.
+pub fn owned_by<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: object.name_any(),
+        uid: object.uid().unwrap_or_default(),
+        controller: Some(true),
+        // True would need rights on the object's finalizers on some platforms.
+        block_owner_deletion: Some(false),
     }
 }
 

@@ -1,13 +1,12 @@
 //! An account's members, as RoleBindings in its namespace: one for each role, owned by the account. RBAC ends at the
 //! namespace, so members count only while the account is alone in it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 
 use crate::api::{Account, Member, MemberKind, MemberRole, names};
 use crate::operator::write;
@@ -101,20 +100,12 @@ fn binding(account: &Account, role: MemberRole, name: &str) -> Option<RoleBindin
     if members.is_empty() {
         return None;
     }
-    let owner = OwnerReference {
-        api_version: Account::api_version(&()).into_owned(),
-        kind: Account::kind(&()).into_owned(),
-        name: account.name_any(),
-        uid: account.uid().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(false),
-    };
     Some(RoleBinding {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             namespace: account.namespace(),
-            labels: Some(BTreeMap::from([(names::MANAGED_BY_LABEL.to_owned(), names::MANAGED_BY.to_owned())])),
-            owner_references: Some(vec![owner]),
+            labels: Some(write::labels()),
+            owner_references: Some(vec![write::owned_by(account)]),
             ..ObjectMeta::default()
         },
         role_ref: RoleRef {

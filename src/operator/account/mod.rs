@@ -4,16 +4,15 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use kube::ResourceExt;
-use kube::runtime::controller::{self, Action as Next, ReconcileRequest, applier};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
+use kube::runtime::controller::{self, Action as Next, applier};
 use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::router::FullName;
 use super::site_ids;
+use super::streams::requests;
 use crate::api::{Account, TargetKind};
 use crate::server::Shutdown;
 
@@ -24,16 +23,10 @@ mod status;
 const CONCURRENCY: u16 = 2;
 /// How often an account at rest is looked at again: RoleBindings are not watched, so a changed one is mended then.
 const REST: Duration = Duration::from_mins(15);
-/// A user who has cleared the way should not wait longer than this.
-const LONGEST_WAIT_FOR_USER: Duration = Duration::from_secs(30);
 
 /// Reconciles every Account that is woken, until told to stop.
 pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>, shutdown: Shutdown) {
-    let woken = stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)));
-    let requests = woken
-        .map(|(namespace, name)| ReconcileRequest::from(ObjectRef::<Account>::new(&name).within(&namespace)))
-        .map(Ok::<_, watcher::Error>)
-        .take_until(async move { shutdown.wait().await });
+    let requests = requests(woken, shutdown);
     let reconcile = |account: Arc<Account>, context: Arc<Context>| {
         Box::pin(async move { reconcile(&account, &context).await.map(Next::requeue) })
     };
@@ -75,8 +68,7 @@ async fn reconcile(account: &Account, context: &Context) -> Result<Duration, kub
     status::write(context, &facts, status::project(&facts, (context.now)())).await?;
     let uid = account.uid().unwrap_or_default();
     if !settled {
-        // A user who has cleared the way should not wait for long.
-        return Ok(context.backoff.after_failure(&uid).min(LONGEST_WAIT_FOR_USER));
+        return Ok(context.backoff.while_in_the_way(&uid));
     }
     context.backoff.forget(&uid);
     Ok(REST)

@@ -36,8 +36,7 @@ pub fn project(facts: &Facts<'_>, now: Timestamp) -> AccountStatus {
     let (ready, reason, message) = ready(facts);
     conditions.say(CONDITION_READY, ready, reason, message);
     if let Some(suspension) = facts.suspension {
-        let what = suspension.spec.message.as_deref().unwrap_or("suspended by the platform");
-        conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, what);
+        conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, suspension.spec.words());
     }
     AccountStatus {
         public_key: site_id.clone(),

@@ -7,15 +7,18 @@ use crate::access::Grant;
 use crate::api::{Account, ApiKey, Reason};
 use crate::key::Cloned;
 
-/// Everything that must be right before a value is minted or delivered.
-pub fn check(facts: &Facts<'_>) -> Result<(), Problem> {
+/// Everything that must be right before a value is minted or delivered. What the key is a clone of, as it is recorded or
+/// is to be with its first value.
+pub fn check(facts: &Facts<'_>) -> Result<Option<Cloned>, Problem> {
     let account = account(facts)?;
-    let recorded = facts.entry.and_then(|entry| entry.cloned.clone());
-    let cloned =
-        recorded.map_or_else(|| if facts.entry.is_some() { Ok(None) } else { clone_of(facts) }, |c| Ok(Some(c)))?;
+    let cloned = match facts.entry {
+        Some(entry) => entry.cloned.clone(),
+        None => clone_of(facts)?,
+    };
     let grant = grant(facts.key, cloned.as_ref())?;
     is_known(&grant, account)?;
-    is_granted(&grant, account)
+    is_granted(&grant, account)?;
+    Ok(cloned)
 }
 
 /// What the key may do, before its account's ceiling: what its own spec says, or what it was cloned from.
@@ -29,7 +32,7 @@ pub fn grant(key: &ApiKey, cloned: Option<&Cloned>) -> Result<Grant, Problem> {
 }
 
 /// What is to be recorded with the first value of a clone; `None` for a key that is none.
-pub fn clone_of(facts: &Facts<'_>) -> Result<Option<Cloned>, Problem> {
+fn clone_of(facts: &Facts<'_>) -> Result<Option<Cloned>, Problem> {
     let Some(from) = &facts.key.spec.clone_from else { return Ok(None) };
     let name = &from.name;
     let (reason, message) = match facts.source {

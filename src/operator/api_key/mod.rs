@@ -4,18 +4,17 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::{self, Action as Next, ReconcileRequest, applier};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
+use kube::runtime::controller::{self, Action as Next, applier};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::entries::StoreError;
 use super::router::FullName;
+use super::streams::requests;
 use crate::api::{ApiKey, Reason, TargetKind};
 use crate::key::MintError;
 use crate::server::Shutdown;
@@ -35,8 +34,6 @@ use plan::plan;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a key at rest is looked at again: Secrets cannot be watched, so a removed one is noticed then.
 const REST: Duration = Duration::from_mins(15);
-/// A user who has cleared the way should not wait longer than this.
-const LONGEST_WAIT_FOR_USER: Duration = Duration::from_secs(30);
 /// How often a lost compare-and-swap is followed by another look at once.
 const ATTEMPTS: usize = 8;
 
@@ -67,11 +64,7 @@ pub async fn run(
     concurrency: u16,
     shutdown: Shutdown,
 ) {
-    let woken = stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)));
-    let requests = woken
-        .map(|(namespace, name)| ReconcileRequest::from(ObjectRef::<ApiKey>::new(&name).within(&namespace)))
-        .map(Ok::<_, watcher::Error>)
-        .take_until(async move { shutdown.wait().await });
+    let requests = requests(woken, shutdown);
     let reconcile = |key: Arc<ApiKey>, context: Arc<Context>| {
         Box::pin(async move {
             tokio::time::timeout(PATIENCE, reconcile(&key, &context)).await.unwrap_or(Err(Error::TimedOut))
@@ -167,7 +160,7 @@ fn next(context: &Context, uid: &str, problem: Option<&Problem>, deadline: Optio
         matches!(p.reason, Reason::SecretConflict | Reason::SecretImmutable | Reason::EntryUnreadable)
     });
     let pause = if blocked_elsewhere {
-        context.backoff.after_failure(uid).min(LONGEST_WAIT_FOR_USER)
+        context.backoff.while_in_the_way(uid)
     } else {
         context.backoff.forget(uid);
         REST

@@ -47,7 +47,7 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
     }
     // A value that was committed before stays as it is when the spec cannot be honoured; the verifier refuses what the
     // account does not allow, and a Secret that is only shown for a time goes all the same.
-    let (mut actions, problem) = match honour::check(facts).and_then(|()| value(facts, now)) {
+    let (mut actions, problem) = match honour::check(facts).and_then(|cloned| value(facts, cloned, now)) {
         Ok(actions) => (actions, None),
         Err(problem) => (Vec::new(), Some(problem)),
     };
@@ -62,12 +62,12 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
 }
 
 /// Minting and delivering.
-fn value(facts: &Facts<'_>, now: Timestamp) -> Result<Vec<Action>, Problem> {
+fn value(facts: &Facts<'_>, cloned: Option<Cloned>, now: Timestamp) -> Result<Vec<Action>, Problem> {
     let (serial, cloned) = match facts.entry {
         Some(entry) if entry.undelivered().is_some() => return Ok(vec![Action::Deliver]),
         Some(entry) if !is_rotation_due(facts.key, entry, now) => return Ok(Vec::new()),
         Some(entry) => (entry.last_serial + 1, None),
-        None => (1, honour::clone_of(facts)?),
+        None => (1, cloned),
     };
     if facts.key.spec.revoke_before().is_some_and(|before| before > now) {
         let message = "spec.rotation.revokeBefore lies in the future, and a value minted now would be refused; the next one is minted at that moment";
@@ -77,9 +77,8 @@ fn value(facts: &Facts<'_>, now: Timestamp) -> Result<Vec<Action>, Problem> {
 }
 
 fn is_rotation_due(key: &ApiKey, entry: &Entry, now: Timestamp) -> bool {
-    let expires_at = key.spec.expires_at.as_ref().map(|at| at.0);
     // A key that has expired needs none; it is due when the key revives.
-    let lives = expires_at.is_none_or(|at| at > now);
+    let lives = key.spec.expiry().is_none_or(|at| at > now);
     let interval = || interval_ends(key, &entry.current).is_some_and(|at| at <= now);
     key.spec.revision() > entry.revision || (lives && interval())
 }
@@ -87,8 +86,7 @@ fn is_rotation_due(key: &ApiKey, entry: &Entry, now: Timestamp) -> bool {
 /// When the interval asks for the next value, if the key lives until then.
 fn interval_ends(key: &ApiKey, current: &Credential) -> Option<Timestamp> {
     let due = after(current.issued_at, key.spec.rotation_interval()?)?;
-    let expires_at = key.spec.expires_at.as_ref().map(|at| at.0);
-    expires_at.is_none_or(|at| due < at).then_some(due)
+    key.spec.expiry().is_none_or(|at| due < at).then_some(due)
 }
 
 /// What becomes of the delivered Secret.
@@ -111,10 +109,9 @@ fn concealed_at(key: &ApiKey, entry: &Entry) -> Option<Timestamp> {
 
 /// When the key's current value ends by itself: with the key, or by the age that its account allows.
 pub fn ends_at(key: &ApiKey, account: Option<&Account>, current: Option<&Credential>) -> Option<Timestamp> {
-    let key_ends = key.spec.expires_at.as_ref().map(|at| at.0);
     let lifetime = account.and_then(|account| account.spec.max_lifetime());
     let value_ends = current.and_then(|current| after(current.issued_at, lifetime?));
-    key_ends.into_iter().chain(value_ends).min()
+    key.spec.expiry().into_iter().chain(value_ends).min()
 }
 
 /// Since when the user should know that the current value ends, and when it does. Not where a rotation comes before; one
@@ -124,7 +121,7 @@ pub fn warning(facts: &Facts<'_>, now: Timestamp) -> Option<(Timestamp, Timestam
     let ends_at = ends_at(facts.key, facts.account, current)?;
     let renewed =
         current.and_then(|current| interval_ends(facts.key, current)).is_some_and(|at| now < at && at < ends_at);
-    let key_itself = facts.key.spec.expires_at.as_ref().is_some_and(|at| at.0 == ends_at);
+    let key_itself = facts.key.spec.expiry() == Some(ends_at);
     if renewed && !key_itself {
         return None;
     }
@@ -139,7 +136,7 @@ pub fn deadline(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
     let shown =
         entry.filter(|e| e.secret.as_ref().is_some_and(|d| d.ended.is_none())).and_then(|e| concealed_at(key, e));
     [
-        key.spec.expires_at.as_ref().map(|at| at.0),
+        key.spec.expiry(),
         ends_at(key, account, current),
         warned_at,
         current.and_then(|current| interval_ends(key, current)),

@@ -69,8 +69,7 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
     let (available, reason, message) = secret_available(newest_delivery, facts.secret);
     conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
     if let Some(suspension) = said.suspension {
-        let what = suspension.spec.message.as_deref().unwrap_or("suspended by the platform");
-        conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, what);
+        conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, suspension.spec.words());
     }
     if let Some((_, ends_at)) = warning(facts, now).filter(|(since, ends_at)| *since <= now && *ends_at > now) {
         let message = format!(
@@ -180,7 +179,7 @@ fn is_revoked(key: &ApiKey, credential: &Credential) -> bool {
 
 /// Has the key itself expired?
 fn is_past(key: &ApiKey, now: Timestamp) -> bool {
-    key.spec.expires_at.as_ref().is_some_and(|at| at.0 <= now)
+    key.spec.expiry().is_some_and(|at| at <= now)
 }
 
 fn access(key: &ApiKey, account: Option<&Account>, entry: Option<&Entry>) -> Option<Access> {

@@ -25,7 +25,9 @@ const ROUNDS: usize = 31;
 const CALLS: usize = 50_000;
 
 fn main() {
-    println!("{:>9} | {:>9} {:>9} {:>9} | {:>9} {:>9}", "keys", "hit", "miss", "limit", "hit/limit", "miss/limit");
+    let heads = ["hit", "miss", "limit", "hit/limit", "miss/limit", "bytes/key"];
+    let [hit, miss, limit, by_hit, by_miss, bytes] = heads;
+    println!("{:>9} | {hit:>9} {miss:>9} {limit:>9} | {by_hit:>9} {by_miss:>10} | {bytes:>9}", "keys");
     for size in [1, 1_000, 100_000, 1_000_000] {
         row(size);
     }
@@ -33,7 +35,9 @@ fn main() {
 }
 
 fn row(size: usize) {
+    let before = resident();
     let Filled { index, known } = filled(size);
+    let bytes = resident().saturating_sub(before) / size;
     let unknown = minted(known.len());
     let limit = Limit::of(size, &known);
     let rounds: Vec<[f64; 3]> = (0..ROUNDS)
@@ -41,7 +45,7 @@ fn row(size: usize) {
         .collect();
     let of = |pick: fn(&[f64; 3]) -> f64| median(rounds.iter().map(pick).collect());
     println!(
-        "{size:>9} | {:>9.0} {:>9.0} {:>9.0} | {:>9.2} {:>9.2}",
+        "{size:>9} | {:>9.0} {:>9.0} {:>9.0} | {:>9.2} {:>10.2} | {bytes:>9}",
         of(|r| r[0]),
         of(|r| r[1]),
         of(|r| r[2]),
@@ -59,6 +63,13 @@ fn decisions(index: &Index, keys: &[String], expected: Code) -> f64 {
         let code = decide(&view, &presented, &question, now).code;
         assert_eq!(code, expected);
     })
+}
+
+/// Memory of this process, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
 /// What no decision can be faster than.

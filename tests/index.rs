@@ -21,7 +21,7 @@ use keywright::verifier::index::{Index, Sizes};
 use keywright::verifier::live::{Ceiling, FullName, Key, Uid};
 use model::{EntryState, Event, KEYS, Model, NAMESPACES, NOW, TARGETS, VALUES, event};
 use proptest::prelude::*;
-use values::{credential, full, mint, pepper, presented, read_only, route};
+use values::{credential, full, mint, pepper, presented, read_only, record_of, route};
 
 /// Every value that an ApiKey ever had.
 static TEXTS: LazyLock<Vec<[String; VALUES]>> =
@@ -70,11 +70,11 @@ fn ceiling(disabled: bool) -> Ceiling {
 }
 
 fn name(which: usize) -> FullName {
-    (KEYS[which].1.into(), KEYS[which].2.into())
+    (KEYS[which].1, KEYS[which].2).into()
 }
 
 fn suspend(index: &Index, uid: &str, (namespace, kind, name): (&str, TargetKind, &str)) {
-    index.apply_suspension(uid, namespace, Target { kind, name: name.into() });
+    index.apply_suspension(uid.into(), namespace, &Target { kind, name: name.into() });
 }
 
 fn apply(index: &Index, event: &Event) {
@@ -84,10 +84,10 @@ fn apply(index: &Index, event: &Event) {
             let grant = own.map(|writes| if writes { full() } else { read_only() });
             index.apply_key(Key { grant, ..key(*which, *disabled) });
         }
-        Event::NoKey(which) => index.delete_key(&name(*which), KEYS[*which].0),
+        Event::NoKey(which) => index.delete_key(name(*which), KEYS[*which].0.into()),
         Event::Keys(listed) => index.reset_keys(&uids(listed)),
         Event::Entry(which, state) => index.apply_entry(KEYS[*which].0, &entry(*which, state)),
-        Event::NoEntry(which) => index.delete_entry(KEYS[*which].0),
+        Event::NoEntry(which) => index.delete_entry(KEYS[*which].0.into()),
         Event::ForeignEntry(which) => {
             index.apply_entry(KEYS[*which].0, &entry((which + 1) % KEYS.len(), &only(0)));
         }
@@ -100,12 +100,12 @@ fn apply(index: &Index, event: &Event) {
         Event::Entries(listed) => index.reset_entries(&uids(listed)),
         Event::Account { at, disabled } => index.set_account(NAMESPACES[*at], "acme", disabled.map(ceiling)),
         Event::Accounts(listed) => {
-            index.reset_accounts(&listed.iter().map(|&at| (NAMESPACES[at].into(), "acme".into())).collect());
+            index.reset_accounts(&listed.iter().map(|&at| (NAMESPACES[at], "acme").into()).collect());
         }
         Event::Suspension { uid, target } => suspend(index, &uid.to_string(), TARGETS[*target]),
-        Event::NoSuspension(uid) => index.delete_suspension(&uid.to_string()),
+        Event::NoSuspension(uid) => index.delete_suspension(uid.to_string().as_str().into()),
         Event::Suspensions(listed) => {
-            index.reset_suspensions(&listed.iter().map(|uid| uid.to_string().into()).collect());
+            index.reset_suspensions(&listed.iter().map(|uid| uid.to_string().as_str().into()).collect());
         }
         Event::Remember { which, value } => remember(index, *which, *value),
     }
@@ -115,14 +115,14 @@ fn apply(index: &Index, event: &Event) {
 fn remember(index: &Index, which: usize, value: usize) {
     let presented = presented(&TEXTS[which][value]);
     let tag = pepper().tag_presented(&presented).unwrap();
-    index.remember(presented.id(), value as u64 + 1, KEYS[which].0, tag);
+    index.remember(presented.id(), &record_of(&TEXTS[which][value]), tag);
 }
 
 /// The code, and the uid of the ApiKey that a holder is told about.
 fn answer(index: &Index, text: &str) -> (Code, Option<Uid>) {
     let (view, now) = (index.view(), Timestamp::from_second(NOW).unwrap());
     let verdict = decide(&view, &presented(text), &route("scope=orders:write"), now);
-    (verdict.code, verdict.holder.map(|holder| holder.live.key.uid.clone()))
+    (verdict.code, verdict.holder.map(|holder| holder.live.subject().uid()))
 }
 
 fn code(index: &Index, text: &str) -> Code {
@@ -168,7 +168,7 @@ fn a_re_created_key_takes_the_place_of_the_one_before_and_a_late_deletion_of_tha
     assert_eq!((code(&index, &TEXTS[1][0]), code(&index, &TEXTS[2][0])), (Code::Ok, Code::Unknown));
     index.apply_key(key(2, false));
     assert_eq!((code(&index, &TEXTS[1][0]), code(&index, &TEXTS[2][0])), (Code::Unknown, Code::Ok));
-    index.delete_key(&name(1), "uid-1");
+    index.delete_key(name(1), "uid-1".into());
     index.apply_entry("uid-2", &entry(2, &only(1)));
     assert_eq!(code(&index, &TEXTS[2][1]), Code::Ok, "it is still known");
 }
@@ -181,11 +181,11 @@ fn a_suspension_waits_for_its_target_and_outlives_it() {
         index.apply_entry(KEYS[which].0, &entry(which, &only(0)));
         index.apply_key(key(which, false));
         assert_eq!(code(&index, &TEXTS[which][0]), Code::Suspended);
-        index.delete_key(&name(which), KEYS[which].0);
+        index.delete_key(name(which), KEYS[which].0.into());
     }
     index.apply_key(key(2, false));
     assert_eq!(code(&index, &TEXTS[2][0]), Code::Suspended);
-    index.delete_suspension("s-1");
+    index.delete_suspension("s-1".into());
     assert_eq!(code(&index, &TEXTS[2][0]), Code::Ok);
 }
 
@@ -214,10 +214,10 @@ fn a_target_that_is_suspended_twice_is_free_only_when_both_are_lifted() {
         suspend(&index, "s-2", target);
         // A relist names what is known already.
         suspend(&index, "s-2", target);
-        index.delete_suspension("s-2");
-        index.delete_suspension("s-2");
+        index.delete_suspension("s-2".into());
+        index.delete_suspension("s-2".into());
         assert_eq!(code(&index, &TEXTS[0][0]), suspended);
-        index.delete_suspension("s-1");
+        index.delete_suspension("s-1".into());
         assert_eq!(code(&index, &TEXTS[0][0]), Code::Ok);
         assert_eq!(index.sizes(), Sizes { live: 1, keys: 1, entries: 1, accounts: 1, suspensions: 0 });
     }
@@ -312,23 +312,47 @@ fn a_proof_that_comes_late_revives_nothing() {
     index.apply_key(key(0, true));
     remember(&index, 0, 0);
     assert_eq!(code(&index, &TEXTS[0][0]), Code::Disabled);
-    index.delete_key(&name(0), "uid-0");
+    index.delete_key(name(0), "uid-0".into());
     remember(&index, 0, 0);
     assert_eq!(code(&index, &TEXTS[0][0]), Code::Unknown);
     index.apply_key(key(0, false));
-    index.delete_entry("uid-0");
+    index.delete_entry("uid-0".into());
     remember(&index, 0, 0);
     assert_eq!(code(&index, &TEXTS[0][0]), Code::Unknown);
 }
 
 #[test]
-fn a_proof_of_another_serial_or_of_another_key_is_not_remembered() {
+fn a_proof_of_another_record_or_of_another_value_is_not_remembered() {
     let (index, _) = with_a_lost_pepper();
-    let presented = presented(&TEXTS[0][0]);
-    let tag = || pepper().tag_presented(&presented).unwrap();
-    index.remember(presented.id(), 2, "uid-0", tag());
-    index.remember(presented.id(), 1, "uid-1", tag());
+    let (own, other) = (presented(&TEXTS[0][0]), presented(&TEXTS[0][1]));
+    let tag = || pepper().tag_presented(&own).unwrap();
+    index.remember(own.id(), &record_of(&TEXTS[0][1]), tag());
+    index.remember(other.id(), &record_of(&TEXTS[0][0]), tag());
     assert_eq!(code(&index, &TEXTS[0][0]), Code::NotReady);
+}
+
+#[test]
+fn records_are_kept_only_where_a_pepper_is_gone_and_asked_for_again_when_one_goes() {
+    let (first, second) = (pepper(), Pepper::generate(Timestamp::from_second(7).unwrap()).unwrap());
+    let index = prepared();
+    index.apply_key(key(0, false));
+    index.apply_entry("uid-0", &entry(0, &only(0)));
+    let both = Pepper::from_data(
+        [&first, &second]
+            .iter()
+            .flat_map(|p| p.data())
+            .map(|(v, k)| (v, k.to_vec()))
+            .collect::<Vec<_>>()
+            .iter()
+            .map(|(v, k)| (v.as_str(), &k[..])),
+    )
+    .unwrap();
+    assert!(!index.set_pepper(Some(both)), "every tag can still be checked");
+    assert!(index.set_pepper(Some(second)), "the first is gone");
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::NotReady, "in doubt until it is read again");
+    index.apply_entry("uid-0", &entry(0, &only(0)));
+    remember(&index, 0, 0);
+    assert_eq!(code(&index, &TEXTS[0][0]), Code::NotReady, "the proof was of the first");
 }
 
 #[test]

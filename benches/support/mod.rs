@@ -63,7 +63,7 @@ pub fn filled(size: usize) -> Filled {
         };
         index.apply_entry(&uid, &Entry::first(owner, credential, None));
         index.apply_key(Key {
-            uid: uid.into(),
+            uid: uid.as_str().into(),
             namespace: "shop".into(),
             name: name.into(),
             account: "acme".into(),

@@ -1,6 +1,7 @@
 //! A grant: everything that a key, or the ceiling of its account, permits.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,8 @@ impl AccessLevel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     level: AccessLevel,
-    scopes: Box<[Scope]>,
+    /// Shared, so that of a million keys with `Full` all look at the same few bytes.
+    scopes: Arc<[Scope]>,
 }
 
 /// Why a level and its scopes make no grant.
@@ -74,12 +76,14 @@ impl Grant {
 
     /// `Full` is `*:*` and `ReadOnly` is `*:read`, so that all levels are one kind of thing.
     fn whole(level: AccessLevel) -> Self {
-        let scope = match level {
-            AccessLevel::ReadOnly => Some(Scope::any_resource(Some(Action::Read))),
-            AccessLevel::Full => Some(Scope::any_resource(None)),
-            AccessLevel::Custom => None,
+        static READ_ONLY: LazyLock<Arc<[Scope]>> = LazyLock::new(|| [Scope::any_resource(Some(Action::Read))].into());
+        static FULL: LazyLock<Arc<[Scope]>> = LazyLock::new(|| [Scope::any_resource(None)].into());
+        let scopes = match level {
+            AccessLevel::ReadOnly => READ_ONLY.clone(),
+            AccessLevel::Full => FULL.clone(),
+            AccessLevel::Custom => Arc::default(),
         };
-        Self { level, scopes: scope.into_iter().collect() }
+        Self { level, scopes }
     }
 
     /// The level it was made with.
@@ -102,7 +106,7 @@ impl Grant {
     pub fn under(&self, ceiling: &Grant) -> Grant {
         let all: BTreeSet<Scope> =
             self.scopes.iter().flat_map(|a| ceiling.scopes.iter().filter_map(|b| a.meet(b))).collect();
-        let scopes: Box<[Scope]> =
+        let scopes: Arc<[Scope]> =
             all.iter().filter(|s| !all.iter().any(|other| other != *s && other.covers(s))).cloned().collect();
         let level = [AccessLevel::Full, AccessLevel::ReadOnly]
             .into_iter()

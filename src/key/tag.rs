@@ -73,6 +73,16 @@ impl Pepper {
         self.keys.iter().map(|(version, key)| (version.to_string(), &key[..]))
     }
 
+    /// The versions that there are.
+    pub fn versions(&self) -> impl Iterator<Item = u64> {
+        self.keys.keys().copied()
+    }
+
+    /// Is the key there that this tag was made with?
+    pub fn can_check(&self, tag: &Tag) -> bool {
+        self.keys.contains_key(&tag.version)
+    }
+
     /// The tag of a new plaintext, with the newest pepper. `None` when the plaintext is none of ours.
     pub fn tag(&self, plaintext: &Plaintext) -> Option<Tag> {
         match super::parse(plaintext.expose().as_bytes()) {

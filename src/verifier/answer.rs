@@ -4,13 +4,12 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
 use super::code::Code;
 use super::decide::Verdict;
-use super::identity;
-use super::live::Identity;
+use super::identity::{Identity, metadata_headers};
 use super::question::{Need, Question};
 
 /// The header with the code of the answer; nginx drops bodies.
@@ -24,7 +23,7 @@ pub struct Answer {
     /// Why it passes or does not.
     pub code: Code,
     /// Of the answer: the identity of the caller, or the challenge.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: HeaderMap,
     /// Empty, or RFC 9457.
     pub body: Bytes,
 }
@@ -36,29 +35,25 @@ static REFUSALS: LazyLock<Vec<Answer>> =
 impl Answer {
     /// The answer to a verdict.
     pub fn to(verdict: &Verdict<'_>, question: &Question) -> Self {
-        match (verdict.code, &verdict.holder, verdict.site) {
-            (Code::Ok, Some(holder), _) => match identity::of(holder) {
-                Some(identity) => Self::allow(&identity, question.metadata),
-                // An identity that cannot be told is a doubt.
-                None => Self::refuse(Code::NotReady),
-            },
-            (Code::Ok, None, Some(site)) => {
-                let account = HeaderValue::try_from(format!("{}/{}", site.namespace, site.name));
-                match (account, HeaderValue::try_from(site.id.as_str())) {
-                    (Ok(account), Ok(id)) => {
-                        let name = HeaderName::from_static;
-                        Self::ok(vec![(name("x-keywright-account"), account), (name("x-keywright-site-id"), id)])
-                    }
-                    _ => Self::refuse(Code::NotReady),
-                }
-            }
-            // An `ok` that nobody holds cannot be; if it were, it would be a doubt.
-            (Code::Ok, None, None) => Self::refuse(Code::NotReady),
-            (Code::InsufficientScope, ..) => {
+        match verdict.code {
+            // An identity that cannot be told is a doubt.
+            Code::Ok => Self::allow(verdict, question).unwrap_or_else(|| Self::refuse(Code::NotReady)),
+            Code::InsufficientScope => {
                 refusal(verdict.code, verdict.code.detail(), challenge(verdict.code, Some(question)))
             }
-            (code, ..) => Self::refuse(code),
+            code => Self::refuse(code),
         }
+    }
+
+    fn allow(verdict: &Verdict<'_>, question: &Question) -> Option<Self> {
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.extend(Identity::of(verdict)?.headers());
+        if let Some(holder) = verdict.holder.as_ref().filter(|_| question.metadata) {
+            headers.extend(metadata_headers(holder)?);
+        }
+        headers.insert(CODE_HEADER, HeaderValue::from_static(Code::Ok.as_str()));
+        headers.insert(CACHE_CONTROL, NO_STORE);
+        Some(Self { code: Code::Ok, headers, body: Bytes::new() })
     }
 
     /// A refusal.
@@ -70,31 +65,16 @@ impl Answer {
     pub fn bad_route(code: Code, why: &str) -> Self {
         if code == Code::BadRoute { refusal(code, why, None) } else { Self::refuse(code) }
     }
-
-    fn allow(identity: &Identity, with_metadata: bool) -> Self {
-        let metadata = if with_metadata { &identity.metadata[..] } else { &[] };
-        let mut headers = Vec::with_capacity(identity.headers.len() + metadata.len() + 2);
-        headers.extend_from_slice(&identity.headers);
-        headers.extend_from_slice(metadata);
-        Self::ok(headers)
-    }
-
-    fn ok(mut headers: Vec<(HeaderName, HeaderValue)>) -> Self {
-        headers.push((CODE_HEADER, HeaderValue::from_static(Code::Ok.as_str())));
-        headers.push((CACHE_CONTROL, NO_STORE));
-        Self { code: Code::Ok, headers, body: Bytes::new() }
-    }
 }
 
 fn refusal(code: Code, detail: &str, challenge: Option<HeaderValue>) -> Answer {
     let type_ = format!("https://keywright.dev/problems/{code}");
     let problem =
         Problem { type_: &type_, title: code.title(), status: code.status(), detail, code: Some(code.as_str()) };
-    let mut headers = vec![
-        (CODE_HEADER, HeaderValue::from_static(code.as_str())),
-        (CACHE_CONTROL, NO_STORE),
-        (CONTENT_TYPE, Problem::MEDIA_TYPE),
-    ];
+    let mut headers = HeaderMap::with_capacity(4);
+    headers.insert(CODE_HEADER, HeaderValue::from_static(code.as_str()));
+    headers.insert(CACHE_CONTROL, NO_STORE);
+    headers.insert(CONTENT_TYPE, Problem::MEDIA_TYPE);
     headers.extend(challenge.map(|value| (WWW_AUTHENTICATE, value)));
     Answer { code, headers, body: problem.to_body() }
 }
@@ -152,8 +132,8 @@ mod tests {
         for code in Code::ALL {
             let answer = Answer::refuse(code);
             assert_eq!(answer.code, code);
-            assert!(answer.headers.contains(&(CACHE_CONTROL, NO_STORE)));
-            assert!(answer.headers.contains(&(CODE_HEADER, HeaderValue::from_static(code.as_str()))));
+            assert_eq!(answer.headers[CACHE_CONTROL], NO_STORE);
+            assert_eq!(answer.headers[CODE_HEADER], code.as_str());
         }
     }
 }

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::code::Code;
 use super::index::{SiteView, View};
-use super::live::{Account, Live, Site};
+use super::live::{Account, Live, Nanos, Site, nanos};
 use super::question::{Need, Question};
 use crate::access::Grant;
-use crate::key::{Presented, SiteId};
+use crate::key::{KeyId, Presented, SiteId};
 
 /// The answer. Its default is a deny.
 #[derive(Default)]
@@ -27,6 +27,8 @@ pub struct Verdict<'v> {
 
 /// Someone who presented the right secret.
 pub struct Holder<'v> {
+    /// The public id of the value.
+    pub id: KeyId,
     /// The value.
     pub live: &'v Live,
     /// Its account.
@@ -36,13 +38,12 @@ pub struct Holder<'v> {
 impl Holder<'_> {
     /// What the value may do under its account's ceiling, in force.
     pub fn grant(&self) -> Option<Grant> {
-        Some(self.live.grant()?.under(&self.account.ceiling.as_deref()?.grant))
+        Some(self.live.grant.as_ref()?.under(&self.account.ceiling.as_deref()?.grant))
     }
 
     /// When the value ends by itself: with its key, by its age, or because a newer one has come.
     pub fn ends_at(&self) -> Option<Timestamp> {
-        let by_age = self.account.ceiling.as_deref().and_then(|ceiling| self.live.outlives(ceiling));
-        [self.live.key.expires_at, by_age, self.live.retires_at].into_iter().flatten().min()
+        self.live.ends_at(self.account.ceiling.as_deref())
     }
 }
 
@@ -61,14 +62,14 @@ pub fn decide<'v>(view: &'v View<'_>, presented: &Presented<'_>, question: &Ques
         std::hint::black_box(pepper.tag_presented(presented));
         return Verdict::deny(Code::Unknown);
     };
-    match pepper.check(presented, &live.tag) {
+    match pepper.check(presented, &live.value.tag) {
         Some(true) => {}
         Some(false) => return Verdict::deny(Code::Unknown),
         None => return Verdict { unproven: Some(live), ..Verdict::default() },
     }
     let account = live.account();
     let code = judge(live, &account, question, now);
-    Verdict { code, holder: Some(Holder { live, account }), ..Verdict::default() }
+    Verdict { code, holder: Some(Holder { id: presented.id(), live, account }), ..Verdict::default() }
 }
 
 /// The verdict on a Site ID, which everybody may know: it opens what is public, and nothing else.
@@ -79,7 +80,7 @@ pub fn decide_public<'v>(view: &'v SiteView<'_>, id: SiteId, question: &Question
         None => Code::AccountNotFound,
         Some(_) if account.suspended => Code::AccountSuspended,
         Some(ceiling) if ceiling.disabled => Code::AccountDisabled,
-        Some(_) if !question.accepts(&site.namespace, &site.name) => Code::WrongAccount,
+        Some(_) if !question.accepts(site.full_name()) => Code::WrongAccount,
         Some(_) if question.need == Need::Public => Code::Ok,
         Some(_) => Code::InsufficientScope,
     };
@@ -87,8 +88,8 @@ pub fn decide_public<'v>(view: &'v SiteView<'_>, id: SiteId, question: &Question
 }
 
 fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) -> Code {
-    let key = &*live.key;
-    let is_over = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+    let now = nanos(now);
+    let is_over = |at: Nanos| at <= now;
     let Some(ceiling) = account.ceiling.as_deref() else { return Code::AccountNotFound };
     if account.suspended {
         return Code::AccountSuspended;
@@ -99,22 +100,22 @@ fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) ->
     if ceiling.disabled {
         return Code::AccountDisabled;
     }
-    if key.disabled {
+    if live.disabled {
         return Code::Disabled;
     }
-    if is_over(key.expires_at) || is_over(live.outlives(ceiling)) {
+    if is_over(live.expires) || is_over(live.outlives(ceiling)) {
         return Code::Expired;
     }
-    if is_over(live.retires_at) {
+    if is_over(live.value.retires) {
         return Code::Retired;
     }
-    if key.revoke_before.is_some_and(|before| live.issued_at < before) {
+    if live.revoked {
         return Code::Revoked;
     }
-    if !question.accepts(&key.namespace, &key.account) {
+    if !question.accepts(live.account.full_name()) {
         return Code::WrongAccount;
     }
-    let Some(grant) = live.grant() else { return Code::NotReady };
+    let Some(grant) = &live.grant else { return Code::NotReady };
     match &question.need {
         Need::Any | Need::Public => Code::Ok,
         Need::Scope(scope) if grant.allows(scope) && ceiling.grant.allows(scope) => Code::Ok,

@@ -19,11 +19,11 @@ use futures::FutureExt;
 use http::{HeaderName, HeaderValue};
 use tonic::{Request, Response, Status};
 
-use super::answer::{Answer, CODE_HEADER};
+use super::answer::Answer;
 use super::code::Code;
 use super::credential::Places;
 use super::decide::Verdict;
-use super::identity::{IDENTITY_PREFIX, metadata};
+use super::identity::{IDENTITY_PREFIX, Identity, KeyIdentity, metadata, metadata_headers};
 use super::metrics::Transport;
 use super::question::Question;
 use super::service::Service;
@@ -36,10 +36,10 @@ pub struct ExtAuthz {
     pub places: Places,
 }
 
-/// An answer, and for the gateway's own use who calls.
-struct Checked {
-    answer: Answer,
-    caller: Option<Struct>,
+/// Who passes: for the upstream as headers, and for rate limits and access logs of the gateway as metadata.
+struct Caller {
+    headers: Vec<HeaderValueOption>,
+    metadata: Struct,
 }
 
 #[tonic::async_trait]
@@ -64,19 +64,22 @@ impl ExtAuthz {
         let headers = Headers::of(&http);
         let credential =
             self.places.find_in(headers.values("authorization"), headers.values(self.places.header.as_str()));
-        let render =
-            |verdict: &Verdict<'_>| Checked { answer: Answer::to(verdict, &question), caller: caller(verdict) };
-        let Checked { answer, caller } = self.service.check(credential, &question, Transport::grpc, render).await;
-        if answer.code != Code::Ok {
-            return denied(answer);
-        }
+        let render = |verdict: &Verdict<'_>| match Caller::of(verdict, &question) {
+            Some(caller) => allowed(caller, self.to_remove(&headers, &question)),
+            None => denied(Answer::to(verdict, &question)),
+        };
+        self.service.check(credential, &question, Transport::grpc, render).await
+    }
+
+    /// What the upstream is not to see of the client's request.
+    fn to_remove(&self, headers: &Headers<'_>, question: &Question) -> Vec<String> {
         let mut remove = headers.spoofed();
         if question.strip_key {
             remove.push(self.places.header.to_string());
             let in_authorization = self.places.find_in(headers.values("authorization"), std::iter::empty()).is_ok();
             remove.extend(in_authorization.then(|| "authorization".to_owned()));
         }
-        allowed(answer, remove, caller)
+        remove
     }
 
     fn bad_route(&self, why: &str) -> Answer {
@@ -123,18 +126,14 @@ impl<'r> Headers<'r> {
     }
 }
 
-fn allowed(answer: Answer, remove: Vec<String>, caller: Option<Struct>) -> CheckResponse {
-    // The rest is for the gateway.
-    let is_identity = |name: &HeaderName| name.as_str().starts_with(IDENTITY_PREFIX) && *name != CODE_HEADER;
-    let identity = answer.headers.iter().filter(|(name, _)| is_identity(name));
-    let headers: Vec<HeaderValueOption> = identity.map(header).collect();
+fn allowed(Caller { headers, metadata }: Caller, remove: Vec<String>) -> CheckResponse {
     let is_set = |name: &String| {
         headers.iter().any(|option| option.header.as_ref().is_some_and(|h| h.key.eq_ignore_ascii_case(name)))
     };
     let headers_to_remove = remove.into_iter().filter(|name| !is_set(name)).collect();
     CheckResponse {
         status: Some(rpc::Status::default()),
-        dynamic_metadata: caller,
+        dynamic_metadata: Some(metadata),
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
             headers,
             headers_to_remove,
@@ -162,40 +161,46 @@ fn denied(answer: Answer) -> CheckResponse {
     }
 }
 
-fn header((name, value): &(HeaderName, HeaderValue)) -> HeaderValueOption {
+fn header((name, value): (&HeaderName, &HeaderValue)) -> HeaderValueOption {
     HeaderValueOption {
-        header: Some(PbHeader {
-            key: name.as_str().to_owned(),
-            value: String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            ..PbHeader::default()
-        }),
+        header: Some(PbHeader { key: name.as_str().to_owned(), value: text(value), ..PbHeader::default() }),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
         ..HeaderValueOption::default()
     }
 }
 
-/// Who calls, for rate limits and access logs of the gateway.
-fn caller(verdict: &Verdict<'_>) -> Option<Struct> {
-    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-    let mut fields = HashMap::new();
-    let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
-    if let Some(holder) = verdict.holder.as_ref().filter(|_| verdict.code == Code::Ok) {
-        let key = &holder.live.key;
-        set("account", text(&format!("{}/{}", key.namespace, key.account)));
-        set("key", text(&format!("{}/{}", key.namespace, key.name)));
-        set("keyId", text(&holder.live.id.to_string()));
-        let scopes = holder.grant()?.scopes().iter().map(|scope| text(&scope.to_string())).collect();
-        set("scopes", Value { kind: Some(Kind::ListValue(ListValue { values: scopes })) });
-        let pairs = metadata(holder.live, &holder.account).into_iter().map(|(name, value)| (name, text(&value)));
-        set("metadata", Value { kind: Some(Kind::StructValue(Struct { fields: pairs.collect() })) });
-        if let Some(id) = holder.account.site_id {
-            set("siteId", text(id.as_str()));
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+fn string(text: String) -> Value {
+    Value { kind: Some(Kind::StringValue(text)) }
+}
+
+impl Caller {
+    fn of(verdict: &Verdict<'_>, question: &Question) -> Option<Self> {
+        let identity = Identity::of(verdict)?;
+        let mut fields = HashMap::with_capacity(6);
+        let mut set = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
+        set("account", string(text(&identity.account)));
+        if let Some(KeyIdentity { key, key_id, scopes }) = &identity.key {
+            set("key", string(text(key)));
+            set("keyId", string(text(key_id)));
+            let scopes = text(scopes).split(' ').map(|scope| string(scope.to_owned())).collect();
+            set("scopes", Value { kind: Some(Kind::ListValue(ListValue { values: scopes })) });
         }
-    } else if let Some(site) = verdict.site.filter(|_| verdict.code == Code::Ok) {
-        set("account", text(&format!("{}/{}", site.namespace, site.name)));
-        set("siteId", text(site.id.as_str()));
-    } else {
-        return None;
+        if let Some(id) = &identity.site_id {
+            set("siteId", string(text(id)));
+        }
+        let mut headers: Vec<HeaderValueOption> =
+            identity.headers().map(|(name, value)| header((&name, &value))).collect();
+        if let Some(holder) = &verdict.holder {
+            if question.metadata {
+                headers.extend(metadata_headers(holder)?.iter().map(|(name, value)| header((name, value))));
+            }
+            let pairs = metadata(holder).into_iter().map(|(name, value)| (name, string(value)));
+            set("metadata", Value { kind: Some(Kind::StructValue(Struct { fields: pairs.collect() })) });
+        }
+        Some(Self { headers, metadata: Struct { fields } })
     }
-    Some(Struct { fields })
 }

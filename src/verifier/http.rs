@@ -88,7 +88,7 @@ impl Http {
 fn respond(answer: Answer) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = status(answer.code.status());
-    response.headers_mut().extend(answer.headers);
+    *response.headers_mut() = answer.headers;
     response
 }
 
@@ -186,16 +186,17 @@ fn verify_answer(verdict: &Verdict<'_>) -> Response {
         ..VerifyAnswer::default()
     };
     if let Some(holder) = &verdict.holder {
-        let key = &holder.live.key;
-        answer.key_id = Some(holder.live.id.to_string());
-        answer.account = Some(format!("{}/{}", key.namespace, key.account));
-        answer.name = Some(key.name.to_string());
+        let subject = holder.live.subject();
+        let full_name = |(namespace, name): (&str, &str)| format!("{namespace}/{name}");
+        answer.key_id = Some(holder.id.to_string());
+        answer.account = Some(full_name(subject.account_name()));
+        answer.name = Some(subject.full_name().1.to_owned());
         answer.display_name = holder.live.display_name().map(str::to_owned);
         answer.access_level = holder.grant().map(|grant| grant.level());
         let scopes = holder.grant().map(|grant| grant.scopes().iter().map(ToString::to_string).collect());
         answer.scopes = Some(scopes.unwrap_or_default());
         answer.expires_at = holder.ends_at().map(|at| at.to_string());
-        answer.metadata = metadata(holder.live, &holder.account);
+        answer.metadata = metadata(holder);
     }
     json(StatusCode::OK, &answer)
 }

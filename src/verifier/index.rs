@@ -8,55 +8,87 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
-use jiff::Timestamp;
 
-use super::live::{Account, AccountCell, Ceiling, Cloned, FullName, Key, Live, Site, Uid};
+use super::live::{AccountCell, Ceiling, Cloned, FullName, Key, Live, Site, Subject, Uid, Value};
+use crate::access::GrantError;
 use crate::api::{Target, TargetKind};
 use crate::key::{Entry, KeyId, Pepper, SiteId, Tag};
 
-type LiveMap = papaya::HashMap<KeyId, Live, foldhash::fast::RandomState>;
+type Values = papaya::HashMap<KeyId, Slot, foldhash::fast::RandomState>;
 
-type SiteMap = papaya::HashMap<SiteId, Site, foldhash::fast::RandomState>;
+type Sites = papaya::HashMap<SiteId, Site, foldhash::fast::RandomState>;
 
 /// Everything that the verifier knows.
 #[derive(Default)]
 pub struct Index {
-    live: LiveMap,
-    sites: SiteMap,
+    values: Values,
+    sites: Sites,
     pepper: ArcSwapOption<Pepper>,
     sources: Mutex<Sources>,
 }
 
-/// The four resources as they were last seen, from which `live` is joined.
-#[derive(Default)]
-struct Sources {
-    keys: HashMap<FullName, Arc<Key>>,
-    entries: HashMap<Uid, Record>,
-    accounts: HashMap<FullName, AccountCell>,
-    suspensions: HashMap<Uid, (Box<str>, Target)>,
-    /// How many suspensions each target has, by namespace.
-    suspended: HashMap<(Box<str>, Target), usize>,
+/// A value that an entry names.
+enum Slot {
+    /// Its ApiKey is there.
+    Live(Live),
+    /// Its ApiKey is not there, or not any more.
+    Waiting(Value),
 }
 
-/// An entry.
+impl Slot {
+    fn value(&self) -> &Value {
+        match self {
+            Self::Live(live) => &live.value,
+            Self::Waiting(value) => value,
+        }
+    }
+}
+
+/// What joins values with their ApiKeys, accounts and suspensions.
+#[derive(Default)]
+struct Sources {
+    keys: HashMap<FullName, Arc<Subject>>,
+    entries: HashMap<Uid, Record>,
+    accounts: HashMap<FullName, Arc<AccountCell>>,
+    suspensions: HashMap<Uid, Suspended>,
+    /// How many suspensions each target has.
+    suspended: HashMap<Suspended, usize>,
+    /// How many of the values are live.
+    live: usize,
+}
+
+impl Sources {
+    /// What a value of this entry is now.
+    fn slot(&self, uid: Uid, owner: FullName, value: Value) -> Slot {
+        match self.keys.get(&owner).filter(|key| key.uid() == uid) {
+            Some(subject) => {
+                let suspended = self.suspended.contains_key(&Suspended { kind: TargetKind::ApiKey, target: owner });
+                Slot::Live(Live::new(value, subject.clone(), suspended))
+            }
+            None => Slot::Waiting(value),
+        }
+    }
+}
+
+/// An entry: whose it is, and its values, which stand in the index.
 struct Record {
     /// The ApiKey that it belongs to; its uid is the entry's.
     owner: FullName,
-    values: Vec<Value>,
-    cloned: Option<Arc<Cloned>>,
+    current: KeyId,
+    retiring: Option<KeyId>,
 }
 
-/// One value of an entry.
-#[derive(Clone)]
-struct Value {
-    id: KeyId,
-    serial: u64,
-    /// The tag to compare with: the stored one, or the one that a proof gave in its place.
-    tag: Tag,
-    stored: Tag,
-    record: Arc<str>,
-    issued_at: Timestamp,
-    retires_at: Option<Timestamp>,
+impl Record {
+    fn values(&self) -> impl Iterator<Item = KeyId> + use<> {
+        [Some(self.current), self.retiring].into_iter().flatten()
+    }
+}
+
+/// What a suspension refuses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Suspended {
+    kind: TargetKind,
+    target: FullName,
 }
 
 /// How many of each the index holds.
@@ -76,7 +108,7 @@ pub struct Sizes {
 
 /// A moment's view for one decision. Values that it lends stay valid while it lives.
 pub struct View<'i> {
-    live: papaya::HashMapRef<'i, KeyId, Live, foldhash::fast::RandomState, papaya::LocalGuard<'i>>,
+    values: papaya::HashMapRef<'i, KeyId, Slot, foldhash::fast::RandomState, papaya::LocalGuard<'i>>,
     /// The keys of the tags.
     pub pepper: Guard<Option<Arc<Pepper>>>,
 }
@@ -84,7 +116,10 @@ pub struct View<'i> {
 impl View<'_> {
     /// The value with this id, if its ApiKey exists.
     pub fn get(&self, id: KeyId) -> Option<&Live> {
-        self.live.get(&id)
+        match self.values.get(&id)? {
+            Slot::Live(live) => Some(live),
+            Slot::Waiting(_) => None,
+        }
     }
 }
 
@@ -101,7 +136,7 @@ impl SiteView<'_> {
 impl Index {
     /// A view for one decision.
     pub fn view(&self) -> View<'_> {
-        View { live: self.live.pin(), pepper: self.pepper.load() }
+        View { values: self.values.pin(), pepper: self.pepper.load() }
     }
 
     /// A view for one decision on a Site ID.
@@ -109,19 +144,24 @@ impl Index {
         SiteView(self.sites.pin())
     }
 
-    /// The installation's pepper has been read.
-    pub fn set_pepper(&self, pepper: Option<Pepper>) {
+    /// The installation's pepper has been read. True when a version is gone that was there before: the argon2id records
+    /// of the values whose tags were made with it must be read again, for they are kept only where they are needed.
+    pub fn set_pepper(&self, pepper: Option<Pepper>) -> bool {
+        let before = self.pepper.load();
+        let is_gone = |version| pepper.as_ref().is_none_or(|pepper| !pepper.versions().any(|kept| kept == version));
+        let has_lost = before.as_ref().is_some_and(|before| before.versions().any(is_gone));
         self.pepper.store(pepper.map(Arc::new));
+        has_lost
     }
 
     /// How many of each the index holds.
     pub fn sizes(&self) -> Sizes {
         let sources = self.sources();
         Sizes {
-            live: self.live.len(),
+            live: sources.live,
             keys: sources.keys.len(),
             entries: sources.entries.len(),
-            accounts: sources.accounts.values().filter(|cell| cell.load().ceiling.is_some()).count(),
+            accounts: sources.accounts.values().filter(|cell| cell.now().ceiling.is_some()).count(),
             suspensions: sources.suspensions.len(),
         }
     }
@@ -129,81 +169,93 @@ impl Index {
     /// An ApiKey was added or changed. One with the name of another is its re-creation.
     pub fn apply_key(&self, key: Key) {
         let mut sources = self.sources();
-        let uid = key.uid.clone();
-        let name = (key.namespace.clone(), key.name.clone());
-        if let Some(before) = sources.keys.insert(name, Arc::new(key))
-            && before.uid != uid
-        {
-            self.unlink(&sources, &before.uid);
+        let (uid, name) = (key.uid, FullName::from((&*key.namespace, &*key.name)));
+        let account = account_cell(&mut sources, &key.namespace, &key.account).clone();
+        let before = sources.keys.insert(name, Arc::new(Subject::new(key, account)));
+        if let Some(before) = before.filter(|before| before.uid() != uid) {
+            self.join(&mut sources, before.uid());
         }
-        self.link(&mut sources, &uid);
+        self.join(&mut sources, uid);
     }
 
     /// An ApiKey was deleted, or cannot be read any more.
-    pub fn delete_key(&self, name: &FullName, uid: &str) {
+    pub fn delete_key(&self, name: FullName, uid: Uid) {
         let mut sources = self.sources();
-        if sources.keys.get(name).is_some_and(|key| *key.uid == *uid) {
-            sources.keys.remove(name);
-            self.unlink(&sources, uid);
+        if sources.keys.get(&name).is_some_and(|key| key.uid() == uid) {
+            sources.keys.remove(&name);
+            self.join(&mut sources, uid);
         }
     }
 
     /// The list of ApiKeys is complete: what it did not name is gone.
     pub fn reset_keys(&self, listed: &HashSet<Uid>) {
-        // Not in the loop's head: the lock would be held through the loop, which takes it again.
-        let is_gone = |key: &&Arc<Key>| !listed.contains(&key.uid);
-        let gone: Vec<Arc<Key>> = self.sources().keys.values().filter(is_gone).cloned().collect();
-        for key in gone {
-            self.delete_key(&(key.namespace.clone(), key.name.clone()), &key.uid);
+        let mut sources = self.sources();
+        let gone: Vec<Uid> =
+            sources.keys.extract_if(|_, key| !listed.contains(&key.uid())).map(|(_, key)| key.uid()).collect();
+        for uid in gone {
+            self.join(&mut sources, uid);
         }
     }
 
     /// An entry was added or changed. An entry whose owner is another than its own name says is no entry, and neither is
     /// one that holds a clone's grant which cannot be read.
     pub fn apply_entry(&self, uid: &str, entry: &Entry) {
-        let Some(mut record) = read(uid, entry) else { return self.delete_entry(uid) };
+        let uid_print = Uid::from(uid);
+        let cloned = match cloned(entry) {
+            Ok(cloned) if entry.owner.uid == uid => cloned,
+            _ => return self.delete_entry(uid_print),
+        };
         let mut sources = self.sources();
-        // What was proven of a value stays proven while its record is the same; a relist brings every entry again.
-        for old in sources.entries.get(uid).into_iter().flat_map(|before| &before.values) {
-            let is_same = |value: &&mut Value| {
-                (value.id, value.serial, value.stored) == (old.id, old.serial, old.stored) && value.record == old.record
-            };
-            if let Some(value) = record.values.iter_mut().find(is_same) {
-                value.tag = old.tag;
+        let owner = FullName::from((entry.owner.namespace.as_str(), entry.owner.name.as_str()));
+        let record =
+            Record { owner, current: entry.current.id, retiring: entry.retiring.as_ref().map(|retiring| retiring.id) };
+        let kept: Vec<KeyId> = record.values().collect();
+        if let Some(before) = sources.entries.insert(uid_print, record) {
+            self.remove(&mut sources, before.values().filter(|id| !kept.contains(id)));
+        }
+        let pepper = self.pepper.load();
+        for credential in entry.credentials() {
+            let mut value = Value::read(credential, cloned.as_ref(), pepper.as_deref());
+            // What was proven of a value stays proven while its record is the same; a relist brings every entry again.
+            if let Some(before) = self.values.pin().get(&credential.id).map(Slot::value)
+                && value.record.is_some()
+                && (value.serial, &value.record) == (before.serial, &before.record)
+            {
+                value.tag = before.tag;
             }
+            let slot = sources.slot(uid_print, owner, value);
+            self.put(&mut sources, credential.id, slot);
         }
-        let kept: HashSet<KeyId> = record.values.iter().map(|value| value.id).collect();
-        if let Some(old) = sources.entries.insert(uid.into(), record) {
-            self.remove(old.values.iter().filter(|value| !kept.contains(&value.id)));
-        }
-        self.link(&mut sources, uid);
     }
 
     /// An entry was deleted, or cannot be read any more.
-    pub fn delete_entry(&self, uid: &str) {
-        let removed = self.sources().entries.remove(uid);
-        self.remove(removed.iter().flat_map(|record| &record.values));
+    pub fn delete_entry(&self, uid: Uid) {
+        let mut sources = self.sources();
+        if let Some(record) = sources.entries.remove(&uid) {
+            self.remove(&mut sources, record.values());
+        }
     }
 
     /// The list of entries is complete: what it did not name is gone.
     pub fn reset_entries(&self, listed: &HashSet<Uid>) {
-        let gone = missing(self.sources().entries.keys(), listed);
-        for uid in gone {
-            self.delete_entry(&uid);
+        let mut sources = self.sources();
+        let gone: Vec<Record> =
+            sources.entries.extract_if(|uid, _| !listed.contains(uid)).map(|(_, record)| record).collect();
+        for record in gone {
+            self.remove(&mut sources, record.values());
         }
     }
 
     /// An Account was added or changed; `None` when it was deleted, or cannot be read any more.
     pub fn set_account(&self, namespace: &str, name: &str, ceiling: Option<Ceiling>) {
         let mut sources = self.sources();
-        let cell = account_cell(&mut sources, namespace, name);
-        change(cell, |account| account.ceiling = ceiling.map(Arc::new));
+        account_cell(&mut sources, namespace, name).change(|account| account.ceiling = ceiling.map(Arc::new));
     }
 
     /// The list of Accounts is complete: what it did not name is gone.
     pub fn reset_accounts(&self, listed: &HashSet<FullName>) {
-        for (_, cell) in self.sources().accounts.iter().filter(|(name, _)| !listed.contains(*name)) {
-            change(cell, |account| account.ceiling = None);
+        for (_, cell) in self.sources().accounts.iter().filter(|(name, _)| !listed.contains(name)) {
+            cell.change(|account| account.ceiling = None);
         }
     }
 
@@ -211,152 +263,119 @@ impl Index {
     pub fn set_site(&self, id: SiteId, namespace: &str, name: &str) {
         let mut sources = self.sources();
         let account = account_cell(&mut sources, namespace, name).clone();
-        change(&account, |account| account.site_id = Some(id));
-        self.sites.pin().insert(id, Site { id, namespace: namespace.into(), name: name.into(), account });
+        account.change(|account| account.site_id = Some(id));
+        self.sites.pin().insert(id, Site { id, account });
     }
 
     /// A Suspension was added or changed.
-    pub fn apply_suspension(&self, uid: &str, namespace: &str, target: Target) {
+    pub fn apply_suspension(&self, uid: Uid, namespace: &str, target: &Target) {
         let mut sources = self.sources();
-        let suspended = (Box::<str>::from(namespace), target);
-        if sources.suspensions.get(uid) == Some(&suspended) {
+        let suspended = Suspended { kind: target.kind, target: FullName::from((namespace, target.name.as_str())) };
+        if sources.suspensions.get(&uid) == Some(&suspended) {
             return;
         }
         self.lift(&mut sources, uid);
-        sources.suspensions.insert(uid.into(), suspended.clone());
-        *sources.suspended.entry(suspended.clone()).or_default() += 1;
-        self.mark(&mut sources, &suspended, true);
+        if target.kind == TargetKind::Account {
+            account_cell(&mut sources, namespace, &target.name);
+        }
+        sources.suspensions.insert(uid, suspended);
+        *sources.suspended.entry(suspended).or_default() += 1;
+        self.mark(&mut sources, suspended, true);
     }
 
     /// A Suspension was deleted.
-    pub fn delete_suspension(&self, uid: &str) {
+    pub fn delete_suspension(&self, uid: Uid) {
         self.lift(&mut self.sources(), uid);
     }
 
     /// The list of Suspensions is complete: what it did not name is gone.
     pub fn reset_suspensions(&self, listed: &HashSet<Uid>) {
         let mut sources = self.sources();
-        for uid in missing(sources.suspensions.keys(), listed) {
-            self.lift(&mut sources, &uid);
+        let gone: Vec<Uid> = sources.suspensions.keys().filter(|uid| !listed.contains(uid)).copied().collect();
+        for uid in gone {
+            self.lift(&mut sources, uid);
         }
     }
 
-    fn lift(&self, sources: &mut Sources, uid: &str) {
-        let Some(suspended) = sources.suspensions.remove(uid) else { return };
+    fn lift(&self, sources: &mut Sources, uid: Uid) {
+        let Some(suspended) = sources.suspensions.remove(&uid) else { return };
         let left = sources.suspended.get_mut(&suspended).map_or(0, |count| {
             *count = count.saturating_sub(1);
             *count
         });
         if left == 0 {
             sources.suspended.remove(&suspended);
-            self.mark(sources, &suspended, false);
+            self.mark(sources, suspended, false);
         }
     }
 
-    fn mark(&self, sources: &mut Sources, (namespace, target): &(Box<str>, Target), suspended: bool) {
-        match target.kind {
+    fn mark(&self, sources: &mut Sources, Suspended { kind, target }: Suspended, suspended: bool) {
+        match kind {
             TargetKind::Account => {
-                change(account_cell(sources, namespace, &target.name), |account| account.suspended = suspended);
+                if let Some(cell) = sources.accounts.get(&target) {
+                    cell.change(|account| account.suspended = suspended);
+                }
             }
             TargetKind::ApiKey => {
-                let name = (namespace.clone(), target.name.as_str().into());
-                if let Some(uid) = sources.keys.get(&name).map(|key| key.uid.clone()) {
-                    self.link(sources, &uid);
+                if let Some(uid) = sources.keys.get(&target).map(|key| key.uid()) {
+                    self.join(sources, uid);
                 }
             }
         }
     }
 
     /// A value was proven by its argon2id record: remember the tag that the current pepper gives it.
-    pub fn remember(&self, id: KeyId, serial: u64, uid: &str, tag: Tag) {
+    pub fn remember(&self, id: KeyId, record: &str, tag: Tag) {
         let mut sources = self.sources();
-        let values = sources.entries.get_mut(uid).into_iter().flat_map(|record| &mut record.values);
-        for value in values.filter(|value| value.id == id && value.serial == serial) {
-            value.tag = tag;
-        }
-        self.link(&mut sources, uid);
-    }
-
-    /// Joins an entry's values with its ApiKey, when both are there and belong together.
-    fn link(&self, sources: &mut Sources, uid: &str) {
-        let key = sources.entries.get(uid).and_then(|record| sources.keys.get(&record.owner)).cloned();
-        // An entry that has come to name another owner leaves the one before nothing.
-        let Some(key) = key.filter(|key| *key.uid == *uid) else { return self.unlink(sources, uid) };
-        let account = account_cell(sources, &key.namespace, &key.account).clone();
-        let target = Target { kind: TargetKind::ApiKey, name: key.name.as_ref().to_owned() };
-        let suspended = sources.suspended.contains_key(&(key.namespace.clone(), target));
-        let live = self.live.pin();
-        let Some(Record { values, cloned, .. }) = sources.entries.get(uid) else { return };
-        for Value { id, serial, tag, stored: _, record, issued_at, retires_at } in values {
-            let value = Live {
-                id: *id,
-                serial: *serial,
-                tag: *tag,
-                record: record.clone(),
-                issued_at: *issued_at,
-                retires_at: *retires_at,
-                key: key.clone(),
-                suspended,
-                cloned: cloned.clone(),
-                account: account.clone(),
-                identity: ArcSwapOption::empty(),
-            };
-            live.insert(*id, value);
+        let values = self.values.pin();
+        if let Some(Slot::Live(live)) = values.get(&id)
+            && live.record().is_some_and(|known| **known == *record)
+        {
+            let value = Value { tag, ..live.value.clone() };
+            let slot = sources.slot(live.subject.uid(), FullName::from(live.subject.full_name()), value);
+            self.put(&mut sources, id, slot);
         }
     }
 
-    fn unlink(&self, sources: &Sources, uid: &str) {
-        self.remove(sources.entries.get(uid).into_iter().flat_map(|record| &record.values));
+    /// Joins an entry's values with its ApiKey when both are there and belong together, and parts them when not.
+    fn join(&self, sources: &mut Sources, uid: Uid) {
+        let Some(record) = sources.entries.get(&uid) else { return };
+        let (owner, ids) = (record.owner, record.values());
+        for id in ids {
+            if let Some(value) = self.values.pin().get(&id).map(|slot| slot.value().clone()) {
+                let slot = sources.slot(uid, owner, value);
+                self.put(sources, id, slot);
+            }
+        }
     }
 
-    fn remove<'v>(&self, values: impl Iterator<Item = &'v Value>) {
-        let live = self.live.pin();
-        for value in values {
-            live.remove(&value.id);
+    fn put(&self, sources: &mut Sources, id: KeyId, slot: Slot) {
+        let is_live = matches!(slot, Slot::Live(_));
+        let was_live = matches!(self.values.pin().insert(id, slot), Some(Slot::Live(_)));
+        sources.live = sources.live + usize::from(is_live) - usize::from(was_live);
+    }
+
+    fn remove(&self, sources: &mut Sources, values: impl Iterator<Item = KeyId>) {
+        for id in values {
+            sources.live -= usize::from(matches!(self.values.pin().remove(&id), Some(Slot::Live(_))));
         }
     }
 
     fn sources(&self) -> MutexGuard<'_, Sources> {
-        // A panic between two steps of a writer leaves at worst a value that is not linked, which is a deny.
+        // A panic between two steps of a writer leaves at worst a value that is not joined, which is a deny.
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn read(uid: &str, entry: &Entry) -> Option<Record> {
-    if entry.owner.uid != uid {
-        return None;
-    }
-    let cloned = match &entry.cloned {
-        Some(cloned) => Some(Arc::new(Cloned {
-            grant: cloned.grant().ok()?,
-            display_name: cloned.display_name.as_deref().map(Into::into),
-        })),
-        None => None,
+fn cloned(entry: &Entry) -> Result<Option<Arc<Cloned>>, GrantError> {
+    let read = |cloned: &crate::key::Cloned| {
+        let display_name = cloned.display_name.as_deref().map(Into::into);
+        Ok(Arc::new(Cloned { grant: cloned.grant()?, display_name }))
     };
-    let values = entry.credentials().map(|credential| Value {
-        id: credential.id,
-        serial: credential.serial,
-        tag: credential.tag,
-        stored: credential.tag,
-        record: credential.hash.as_str().into(),
-        issued_at: credential.issued_at,
-        retires_at: credential.retires_at,
-    });
-    let owner = (entry.owner.namespace.as_str().into(), entry.owner.name.as_str().into());
-    Some(Record { owner, values: values.collect(), cloned })
+    entry.cloned.as_ref().map(read).transpose()
 }
 
-fn account_cell<'s>(sources: &'s mut Sources, namespace: &str, name: &str) -> &'s AccountCell {
-    sources.accounts.entry((namespace.into(), name.into())).or_default()
-}
-
-/// Writers take turns, so nobody changes it in between.
-fn change(cell: &AccountCell, what: impl FnOnce(&mut Account)) {
-    let mut account = Account::clone(&cell.load());
-    what(&mut account);
-    cell.store(Arc::new(account));
-}
-
-fn missing<'u>(known: impl Iterator<Item = &'u Uid>, listed: &HashSet<Uid>) -> Vec<Uid> {
-    known.filter(|uid| !listed.contains(*uid)).cloned().collect()
+fn account_cell<'s>(sources: &'s mut Sources, namespace: &str, name: &str) -> &'s Arc<AccountCell> {
+    let cell = sources.accounts.entry(FullName::from((namespace, name)));
+    cell.or_insert_with(|| Arc::new(AccountCell::new(namespace, name)))
 }

@@ -163,7 +163,7 @@ impl Question {
     }
 
     /// Are keys of this account accepted?
-    pub fn accepts(&self, namespace: &str, account: &str) -> bool {
+    pub fn accepts(&self, (namespace, account): (&str, &str)) -> bool {
         self.accounts.is_empty() || self.accounts.iter().any(|a| &*a.namespace == namespace && &*a.name == account)
     }
 }
@@ -250,15 +250,15 @@ mod tests {
         ] {
             let question = Question::from_query(query, method.map(str::as_bytes)).unwrap();
             assert_eq!(question.need, need, "{query}");
-            assert!(question.accepts("anywhere", "anyone"));
+            assert!(question.accepts(("anywhere", "anyone")));
         }
     }
 
     #[test]
     fn a_route_may_name_the_accounts_that_it_accepts() {
         let question = Question::from_query("scope=any&account=shop/acme&account=shop/globex", None).unwrap();
-        assert!(question.accepts("shop", "acme") && question.accepts("shop", "globex"));
-        assert!(!question.accepts("shop", "initech") && !question.accepts("other", "acme"));
+        assert!(question.accepts(("shop", "acme")) && question.accepts(("shop", "globex")));
+        assert!(!question.accepts(("shop", "initech")) && !question.accepts(("other", "acme")));
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
         let question =
             of(&[("resource", "orders"), ("account", "shop/acme, shop/globex"), ("strip-key", "true")]).unwrap();
         assert_eq!(question.need, scope("orders:write"));
-        assert!(question.accepts("shop", "globex") && !question.accepts("shop", "initech") && question.strip_key);
+        assert!(question.accepts(("shop", "globex")) && !question.accepts(("shop", "initech")) && question.strip_key);
         assert_eq!(of(&[("strip-key", "yes"), ("scope", "any")]), Err(QuestionError::Flag("strip-key", "yes".into())));
         assert_eq!(of(&[]), Err(QuestionError::Nothing));
         for empty in ["", ",", " , "] {

@@ -13,10 +13,9 @@ use super::credential::Credential;
 use super::decide::{Verdict, decide, decide_public};
 use super::freshness::{Freshness, now};
 use super::index::Index;
-use super::live::Uid;
 use super::metrics::{Metrics, Transport};
 use super::question::Question;
-use crate::key::{self, KeyId, Parsed, Presented};
+use crate::key::{self, Parsed, Presented};
 
 /// How long a check may wait for its turn in the argon2id pool before it is refused.
 const POOL_PATIENCE: Duration = Duration::from_secs(2);
@@ -37,18 +36,10 @@ pub struct Service {
     slow: Semaphore,
 }
 
-/// A check that needs the argon2id record.
-struct SlowCheck {
-    id: KeyId,
-    serial: u64,
-    uid: Uid,
-    record: Arc<str>,
-}
-
-/// A fast verdict, rendered, or what a slow one needs.
+/// A fast verdict, rendered, or the argon2id record that a slow one needs.
 enum Step<R> {
     Done(R),
-    Prove(SlowCheck),
+    Prove(Arc<str>),
 }
 
 impl Service {
@@ -122,7 +113,7 @@ impl Service {
         }
         match self.step(&presented, question, render) {
             Step::Done(answer) => answer,
-            Step::Prove(check) => match self.prove(&presented, check).await {
+            Step::Prove(record) => match self.prove(&presented, record).await {
                 Ok(()) => match self.step(&presented, question, render) {
                     Step::Done(answer) => answer,
                     // The pepper changed in between; the caller may ask again.
@@ -143,41 +134,36 @@ impl Service {
     fn step<R>(&self, presented: &Presented<'_>, question: &Question, render: impl Fn(&Verdict<'_>) -> R) -> Step<R> {
         let view = self.index.view();
         let verdict = decide(&view, presented, question, self.now());
-        match verdict.unproven {
+        match verdict.unproven.and_then(|live| live.record().cloned()) {
             None => Step::Done(render(&verdict)),
-            Some(live) => Step::Prove(SlowCheck {
-                id: live.id,
-                serial: live.serial,
-                uid: live.key.uid.clone(),
-                record: live.record.clone(),
-            }),
+            Some(record) => Step::Prove(record),
         }
     }
 
     /// Checks the argon2id record, in the bounded pool, and remembers the tag that the current pepper gives.
-    async fn prove(&self, presented: &Presented<'_>, check: SlowCheck) -> Result<(), Code> {
+    async fn prove(&self, presented: &Presented<'_>, record: Arc<str>) -> Result<(), Code> {
         let Ok(Ok(_turn)) = tokio::time::timeout(POOL_PATIENCE, self.slow.acquire()).await else {
             self.metrics.slow_refused.inc();
             return Err(Code::NotReady);
         };
         self.metrics.slow_checks.inc();
         let text = Zeroizing::new(presented.text().to_vec());
-        let record = check.record;
+        let to_check = record.clone();
         let outcome = tokio::task::spawn_blocking(move || match key::parse(&text) {
-            Parsed::Native(presented) => key::verify(&presented, &record),
+            Parsed::Native(presented) => key::verify(&presented, &to_check),
             Parsed::Malformed | Parsed::Foreign => Ok(false),
         });
         match outcome.await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => return Err(Code::Unknown),
             Ok(Err(error)) => {
-                tracing::error!(key_id = %check.id, %error, "an entry's argon2id record cannot be checked; its key is refused");
+                tracing::error!(key_id = %presented.id(), %error, "an entry's argon2id record cannot be checked; its key is refused");
                 return Err(Code::NotReady);
             }
             Err(_) => return Err(Code::NotReady),
         }
         let tag = self.index.view().pepper.as_deref().and_then(|pepper| pepper.tag_presented(presented));
-        self.index.remember(check.id, check.serial, &check.uid, tag.ok_or(Code::NotReady)?);
+        self.index.remember(presented.id(), &record, tag.ok_or(Code::NotReady)?);
         Ok(())
     }
 

@@ -107,9 +107,9 @@ impl Facts {
             ("s-1", self.account_suspended, TargetKind::Account, "acme"),
         ] {
             if is_there {
-                index.apply_suspension(uid, "shop", Target { kind, name: name.into() });
+                index.apply_suspension(uid.into(), "shop", &Target { kind, name: name.into() });
             } else {
-                index.delete_suspension(uid);
+                index.delete_suspension(uid.into());
             }
         }
     }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::api::ListParams;
 use kube::core::{ApiResource, DeserializeGuard};
 use kube::{Api, Client};
 
@@ -16,7 +17,7 @@ use crate::api::{Account, ApiKey, Suspension, names};
 mod reflect;
 mod sinks;
 
-use reflect::{prove, reflect};
+use reflect::{Sink, prove, reflect};
 use sinks::{Accounts, Keys, Records, Suspends, Suspensions};
 
 /// Follows everything, for ever; says to the service when every list is complete, and as of when all of it is fresh.
@@ -35,7 +36,20 @@ pub async fn follow(client: Client, service: Arc<Service>) {
         prove(&accounts, &of_accounts),
         reflect(&suspensions, Suspensions(&service), &of_suspensions),
         prove(&suspensions, &of_suspensions),
-        reflect(&records, Records(&service), &of_records),
+        async {
+            let sink = Records::new(&service);
+            pepper_first(&records, &sink).await;
+            reflect(&records, sink, &of_records).await;
+        },
         prove(&records, &of_records),
     );
+}
+
+/// With it the list that follows need not keep the argon2id records, which only a lost pepper asks for. Should this fail,
+/// they are kept until the next list.
+async fn pepper_first(records: &Api<Secret>, sink: &Records<'_>) {
+    let params = ListParams::default().fields(&format!("type={}", names::PEPPER_SECRET_TYPE));
+    for secret in records.list(&params).await.into_iter().flatten() {
+        sink.apply(secret);
+    }
 }

@@ -43,6 +43,10 @@ pub trait Sink<K> {
     fn delete(&self, object: &K);
     /// A list is complete and named these.
     fn reset(&self, listed: &HashSet<Self::Id>);
+    /// Has an event shown that everything must be read anew? Asked after each one.
+    fn is_outdated(&self) -> bool {
+        false
+    }
     /// Is everything there without which nothing can be decided?
     fn is_complete(&self) -> bool {
         true
@@ -164,6 +168,9 @@ where
         if let Some(seen) = seen {
             progress.applied(&seen, sink.is_complete());
             *version = seen;
+        }
+        if sink.is_outdated() {
+            return End::Relist;
         }
     }
 }

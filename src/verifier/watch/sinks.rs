@@ -1,6 +1,7 @@
 //! Where the events of each resource go: into the index, or, when they cannot be read, against the key.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
@@ -22,24 +23,25 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
     type Id = Uid;
 
     fn apply(&self, object: DeserializeGuard<ApiKey>) -> Uid {
-        let (uid, name) = (uid(object.meta()), full_name(object.meta()));
+        let (uid, (namespace, name)) = (uid(object.meta()), names_of(object.meta()));
+        let full_name = FullName::from((&*namespace, &*name));
         if is_being_deleted(object.meta()) {
-            self.0.index.delete_key(&name, &uid);
+            self.0.index.delete_key(full_name, uid);
             return uid;
         }
         let read = object.0.map_err(|e| e.to_string()).and_then(|key| read_key(key).map_err(|e| e.to_string()));
         match read {
             Ok(key) => self.0.index.apply_key(key),
             Err(error) => {
-                tracing::warn!(%uid, %error, "an ApiKey cannot be read by this version; its key is refused");
-                self.0.index.delete_key(&name, &uid);
+                tracing::warn!(%namespace, %name, %error, "an ApiKey cannot be read by this version; its key is refused");
+                self.0.index.delete_key(full_name, uid);
             }
         }
         uid
     }
 
     fn delete(&self, object: &DeserializeGuard<ApiKey>) {
-        self.0.index.delete_key(&full_name(object.meta()), &uid(object.meta()));
+        self.0.index.delete_key(full_name(object.meta()), uid(object.meta()));
     }
 
     fn reset(&self, listed: &HashSet<Uid>) {
@@ -48,7 +50,7 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
 }
 
 fn read_key(key: ApiKey) -> Result<Key, GrantError> {
-    let (namespace, name) = full_name(&key.metadata);
+    let (namespace, name) = names_of(&key.metadata);
     let (grant, revoke_before) = (key.spec.grant()?, key.spec.revoke_before());
     // Whole, so that a new field of the spec cannot be forgotten here.
     let ApiKeySpec {
@@ -87,10 +89,11 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
     type Id = FullName;
 
     fn apply(&self, object: DeserializeGuard<Account>) -> Self::Id {
-        let (namespace, name) = full_name(object.meta());
+        let (namespace, name) = names_of(object.meta());
+        let full_name = FullName::from((&*namespace, &*name));
         if is_being_deleted(object.meta()) {
             self.0.index.set_account(&namespace, &name, None);
-            return (namespace, name);
+            return full_name;
         }
         let read = object.0.map_err(|e| e.to_string()).and_then(|account| {
             let grant = account.spec.ceiling().map_err(|e| e.to_string())?;
@@ -101,11 +104,11 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
             tracing::warn!(%namespace, %name, %error, "an Account cannot be read by this version; its keys are refused");
         }
         self.0.index.set_account(&namespace, &name, read.ok());
-        (namespace, name)
+        full_name
     }
 
     fn delete(&self, object: &DeserializeGuard<Account>) {
-        let (namespace, name) = full_name(object.meta());
+        let (namespace, name) = names_of(object.meta());
         self.0.index.set_account(&namespace, &name, None);
     }
 
@@ -132,9 +135,9 @@ impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
 
     /// One that cannot be read any more goes on suspending what it did, and one that is being deleted until it is gone.
     fn apply(&self, object: DeserializeGuard<Suspends>) -> Uid {
-        let (uid, (namespace, name)) = (uid(object.meta()), full_name(object.meta()));
+        let (uid, (namespace, name)) = (uid(object.meta()), names_of(object.meta()));
         match object.0 {
-            Ok(suspension) => self.0.index.apply_suspension(&uid, &namespace, suspension.spec.target),
+            Ok(suspension) => self.0.index.apply_suspension(uid, &namespace, &suspension.spec.target),
             Err(error) => {
                 tracing::error!(%namespace, %name, %error, "a Suspension cannot be read by this version; upgrade Keywright");
             }
@@ -143,7 +146,7 @@ impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
     }
 
     fn delete(&self, object: &DeserializeGuard<Suspends>) {
-        self.0.index.delete_suspension(&uid(object.meta()));
+        self.0.index.delete_suspension(uid(object.meta()));
     }
 
     fn reset(&self, listed: &HashSet<Uid>) {
@@ -152,27 +155,39 @@ impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
 }
 
 /// What stands in our own namespace: entries, reservations of Site IDs, and the pepper.
-pub struct Records<'s>(pub &'s Service);
+pub struct Records<'s> {
+    service: &'s Service,
+    /// A pepper is gone, and the argon2id records of its values were not kept while they were not needed.
+    lacks_records: AtomicBool,
+}
+
+impl<'s> Records<'s> {
+    pub fn new(service: &'s Service) -> Self {
+        Self { service, lacks_records: AtomicBool::new(false) }
+    }
+}
 
 impl Sink<Secret> for Records<'_> {
     type Id = Uid;
 
     fn apply(&self, object: Secret) -> Uid {
-        let (_, name) = full_name(&object.metadata);
+        let (_, name) = names_of(&object.metadata);
         match object.type_.as_deref() {
             Some(names::ENTRY_SECRET_TYPE) => self.entry(&name, &object),
             Some(names::SITE_ID_SECRET_TYPE) => self.site(&name, &object),
             Some(names::PEPPER_SECRET_TYPE) if *name == *names::PEPPER_NAME => self.pepper(&object),
             _ => {}
         }
-        name
+        Uid::from(&*name)
     }
 
     /// A reservation is never taken back, and neither is what was read of it. Tags that were made with a pepper still
     /// check: forgetting it would only make every call slow.
     fn delete(&self, object: &Secret) {
         match object.type_.as_deref() {
-            Some(names::ENTRY_SECRET_TYPE) => self.0.index.delete_entry(&full_name(&object.metadata).1),
+            Some(names::ENTRY_SECRET_TYPE) => {
+                self.service.index.delete_entry(Uid::from(&*names_of(&object.metadata).1));
+            }
             Some(names::PEPPER_SECRET_TYPE) => {
                 tracing::warn!("the pepper Secret was deleted; keeping what is in memory until there is another");
             }
@@ -181,24 +196,28 @@ impl Sink<Secret> for Records<'_> {
     }
 
     fn reset(&self, listed: &HashSet<Uid>) {
-        self.0.index.reset_entries(listed);
+        self.service.index.reset_entries(listed);
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.lacks_records.swap(false, Ordering::Relaxed)
     }
 
     /// Without a pepper nothing can be checked.
     fn is_complete(&self) -> bool {
-        self.0.index.view().pepper.is_some()
+        self.service.index.view().pepper.is_some()
     }
 }
 
 impl Records<'_> {
     fn entry(&self, uid: &str, object: &Secret) {
         match item(object, names::ENTRY_DATA_KEY).map(Entry::from_json) {
-            Some(Ok(entry)) => self.0.index.apply_entry(uid, &entry),
+            Some(Ok(entry)) => self.service.index.apply_entry(uid, &entry),
             Some(Err(error)) => {
                 tracing::warn!(entry = %uid, %error, "an entry cannot be read by this version; its key is refused");
-                self.0.index.delete_entry(uid);
+                self.service.index.delete_entry(Uid::from(uid));
             }
-            None => self.0.index.delete_entry(uid),
+            None => self.service.index.delete_entry(Uid::from(uid)),
         }
     }
 
@@ -207,7 +226,7 @@ impl Records<'_> {
             item(object, names::SITE_ID_DATA_KEY).and_then(|bytes| std::str::from_utf8(bytes).ok()?.split_once('/'));
         let id = SiteId::parse(name.to_ascii_uppercase().as_bytes());
         if let Some((id, (namespace, account))) = id.zip(account) {
-            self.0.index.set_site(id, namespace, account);
+            self.service.index.set_site(id, namespace, account);
         } else {
             tracing::warn!(%name, "a reservation of a Site ID cannot be read; the id opens nothing");
         }
@@ -216,7 +235,11 @@ impl Records<'_> {
     fn pepper(&self, object: &Secret) {
         let data = object.data.iter().flatten().map(|(name, bytes)| (name.as_str(), &bytes.0[..]));
         match Pepper::from_data(data) {
-            Ok(pepper) => self.0.index.set_pepper(Some(pepper)),
+            Ok(pepper) => {
+                if self.service.index.set_pepper(Some(pepper)) {
+                    self.lacks_records.store(true, Ordering::Relaxed);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "the pepper cannot be read; keeping the one before, if there was one");
             }
@@ -234,9 +257,14 @@ fn is_being_deleted(meta: &ObjectMeta) -> bool {
 }
 
 fn uid(meta: &ObjectMeta) -> Uid {
-    meta.uid.as_deref().unwrap_or_default().into()
+    Uid::from(meta.uid.as_deref().unwrap_or_default())
+}
+
+fn names_of(meta: &ObjectMeta) -> (Box<str>, Box<str>) {
+    (meta.namespace.as_deref().unwrap_or_default().into(), meta.name.as_deref().unwrap_or_default().into())
 }
 
 fn full_name(meta: &ObjectMeta) -> FullName {
-    (meta.namespace.as_deref().unwrap_or_default().into(), meta.name.as_deref().unwrap_or_default().into())
+    let (namespace, name) = names_of(meta);
+    FullName::from((&*namespace, &*name))
 }

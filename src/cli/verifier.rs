@@ -53,6 +53,11 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_MAX_STALENESS", default_value = "30m", value_parser = max_staleness)]
     max_staleness: Duration,
 
+    /// Log this part of the answers, each as one line with the key's public id, the code, what the route wanted and the
+    /// trace id: 0 is none, 0.01 every hundredth on average, 1 all. Refused calls are what an attacker can make many of
+    #[arg(long, env = "KEYWRIGHT_ACCESS_LOG", default_value_t = 0.0, value_name = "PART", value_parser = part)]
+    access_log: f64,
+
     /// How long after a signal to stop new calls are still taken, while /readyz says no already
     #[arg(long, env = "KEYWRIGHT_SHUTDOWN_DELAY", default_value = "5s", value_parser = duration::parse)]
     shutdown_delay: Duration,
@@ -74,6 +79,11 @@ pub(super) struct Args {
     tls_client_ca: Option<PathBuf>,
 }
 
+fn part(text: &str) -> Result<f64, String> {
+    let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
+    part.ok_or_else(|| format!("{text} is no part of all: use a number from 0 to 1, such as 0.01"))
+}
+
 fn max_staleness(text: &str) -> Result<Duration, String> {
     match duration::parse(text)? {
         short if short > Duration::ZERO && short < verifier::FRESH => {
@@ -93,6 +103,7 @@ impl Args {
             method_header: self.method_header,
             slow_checks: usize::from(self.argon2_checks),
             max_staleness: self.max_staleness,
+            access_log: self.access_log,
             shutdown_delay: self.shutdown_delay,
             connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
             tls: self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles {

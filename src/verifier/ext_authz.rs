@@ -20,6 +20,7 @@ use http::{HeaderName, HeaderValue};
 use tonic::{Request, Response, Status};
 
 use super::answer::Answer;
+use super::call::Call;
 use super::code::Code;
 use super::credential::Places;
 use super::decide::Verdict;
@@ -68,7 +69,9 @@ impl ExtAuthz {
             Some(caller) => allowed(caller, self.to_remove(&headers, &question)),
             None => denied(Answer::to(verdict, &question)),
         };
-        self.service.check(credential, &question, Transport::grpc, render).await
+        let header = |name: &'static str| headers.values(name).next();
+        let call = Call { transport: Transport::grpc, header: &header };
+        self.service.check(&call, credential, &question, render).await
     }
 
     /// What the upstream is not to see of the client's request.

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, NO_STORE, Problem};
+use super::call::Call;
 use super::code::Code;
 use super::credential::{Credential, MAX_CREDENTIAL_LEN, Places};
 use super::decide::Verdict;
@@ -74,7 +75,9 @@ impl Http {
         let answer = match question {
             Ok(question) => {
                 let render = |verdict: &Verdict<'_>| Answer::to(verdict, &question);
-                self.service.check(self.places.find(headers), &question, Transport::auth, render).await
+                let header = |name: &'static str| Some(headers.get(name)?.as_bytes());
+                let call = Call { transport: Transport::auth, header: &header };
+                self.service.check(&call, self.places.find(headers), &question, render).await
             }
             Err(error) => {
                 let render = |verdict: &Verdict<'_>| Answer::bad_route(verdict.code, &error.to_string());
@@ -169,7 +172,7 @@ async fn verify(State(http): State<Arc<Http>>, request: Request) -> Response {
     match parse(request.key.as_bytes()) {
         Parsed::Native(presented) => {
             let credential = Ok(Credential::Key(presented));
-            http.service.check(credential, &question, Transport::verify, verify_answer).await
+            http.service.check(&Call::bare(Transport::verify), credential, &question, verify_answer).await
         }
         Parsed::Malformed | Parsed::Foreign if request.key.is_empty() => refuse(Code::Missing),
         Parsed::Malformed | Parsed::Foreign => refuse(Code::Malformed),

@@ -15,7 +15,9 @@ use tonic_health::ServingStatus;
 
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
+pub mod access_log;
 pub mod answer;
+pub mod call;
 pub mod code;
 pub mod credential;
 pub mod decide;
@@ -54,6 +56,8 @@ pub struct Config {
     pub slow_checks: usize,
     /// Past which age of what is known nothing is answered any more; zero is never.
     pub max_staleness: Duration,
+    /// Which part of the answers is logged; 0 is none, 1 is all.
+    pub access_log: f64,
     /// How long after a signal to stop new calls are still taken, so that whoever balances them learns of it first.
     pub shutdown_delay: Duration,
     /// How many connections each listener bears.
@@ -73,7 +77,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let admin_listener = server::bind(config.admin).await?;
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
-    let service = Arc::new(service::Service::new(metrics, config.slow_checks, config.max_staleness));
+    let service = Arc::new(service::Service::new(
+        metrics,
+        config.slow_checks,
+        config.max_staleness,
+        access_log::AccessLog::new(config.access_log),
+    ));
     registry.register_collector(Box::new(IndexSize(service.clone())));
 
     let shutdown = Shutdown::on_signal(config.shutdown_delay)?;

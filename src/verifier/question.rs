@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 
 use thiserror::Error;
 
@@ -16,6 +17,16 @@ pub enum Need {
     Any,
     /// It is live; or there is only an account's Site ID.
     Public,
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scope(scope) => scope.fmt(f),
+            Self::Any => f.write_str("any"),
+            Self::Public => f.write_str("public"),
+        }
+    }
 }
 
 /// The whole question of a route.

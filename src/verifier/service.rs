@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::access_log::{AccessLog, Line};
+use super::call::Call;
 use super::code::Code;
 use super::credential::Credential;
 use super::decide::{Verdict, decide, decide_public};
@@ -28,12 +31,29 @@ pub struct Service {
     pub metrics: Metrics,
     /// How far the watches have come.
     pub freshness: Freshness,
+    access_log: AccessLog,
     /// Past which age of what is known nothing is answered any more; 0 is never. In nanoseconds.
     max_staleness: u64,
     /// Unix nanoseconds; it never runs back, so that an expired key stays expired.
     latest: AtomicI64,
     /// Turns in the argon2id pool: a flood of slow checks must not take the processor from the fast ones.
     slow: Semaphore,
+}
+
+/// Counts as long as it lives, also when the caller goes away meanwhile.
+struct Depth<'g>(&'g Gauge);
+
+impl<'g> Depth<'g> {
+    fn of(gauge: &'g Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Depth<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// A fast verdict, rendered, or the argon2id record that a slow one needs.
@@ -44,10 +64,11 @@ enum Step<R> {
 
 impl Service {
     /// Not ready yet; `slow_checks` argon2id checks may run at once, each with 19 MiB of memory.
-    pub fn new(metrics: Metrics, slow_checks: usize, max_staleness: Duration) -> Self {
+    pub fn new(metrics: Metrics, slow_checks: usize, max_staleness: Duration, access_log: AccessLog) -> Self {
         Self {
             index: Index::default(),
             metrics,
+            access_log,
             freshness: Freshness::default(),
             max_staleness: u64::try_from(max_staleness.as_nanos()).unwrap_or(u64::MAX),
             latest: AtomicI64::new(0),
@@ -79,42 +100,56 @@ impl Service {
     /// The verdict on what a request shows, handed to `render` while the index is held still.
     pub async fn check<R>(
         &self,
+        call: &Call<'_>,
         credential: Result<Credential<'_>, Code>,
         question: &Question,
-        transport: Transport,
         render: impl Fn(&Verdict<'_>) -> R,
     ) -> R {
-        match credential {
-            Ok(Credential::Key(presented)) => self.check_key(presented, question, transport, render).await,
-            Ok(Credential::Site(id)) if self.is_ready() => {
-                let view = self.index.site_view();
-                let verdict = decide_public(&view, id, question);
-                self.metrics.count(verdict.code, transport);
-                render(&verdict)
+        let asked = now();
+        let render = |verdict: &Verdict<'_>| (verdict.code, render(verdict));
+        let (key_id, (code, answer)) = match credential {
+            Ok(Credential::Key(presented)) => {
+                (Some(presented.id()), self.check_key(&presented, question, render).await)
             }
-            Ok(Credential::Site(_)) => self.refuse(Code::NotReady, transport, render),
-            Err(code) => self.refuse(code, transport, render),
-        }
+            Ok(Credential::Site(id)) if self.is_ready() => {
+                (None, render(&decide_public(&self.index.site_view(), id, question)))
+            }
+            Ok(Credential::Site(_)) => (None, self.deny(Code::NotReady, render)),
+            Err(code) => (None, self.deny(code, render)),
+        };
+        let took = Duration::from_nanos(now().saturating_sub(asked));
+        self.metrics.count(code, call.transport);
+        self.metrics.took(took, call.transport);
+        self.access_log.say(&Line { call, code, key_id, question, took });
+        answer
+    }
+
+    /// A refusal of what is not even a question.
+    pub fn refuse<R>(&self, code: Code, transport: Transport, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
+        self.deny(code, |verdict| {
+            self.metrics.count(verdict.code, transport);
+            render(verdict)
+        })
+    }
+
+    fn deny<R>(&self, code: Code, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
+        let code = if self.is_ready() { code } else { Code::NotReady };
+        render(&Verdict { code, ..Verdict::default() })
     }
 
     async fn check_key<R>(
         &self,
-        presented: Presented<'_>,
+        presented: &Presented<'_>,
         question: &Question,
-        transport: Transport,
         render: impl Fn(&Verdict<'_>) -> R,
     ) -> R {
-        let render = |verdict: &Verdict<'_>| {
-            self.metrics.count(verdict.code, transport);
-            render(verdict)
-        };
         if !self.is_ready() {
             return render(&Verdict::default());
         }
-        match self.step(&presented, question, render) {
+        match self.step(presented, question, &render) {
             Step::Done(answer) => answer,
-            Step::Prove(record) => match self.prove(&presented, record).await {
-                Ok(()) => match self.step(&presented, question, render) {
+            Step::Prove(record) => match self.prove(presented, record).await {
+                Ok(()) => match self.step(presented, question, &render) {
                     Step::Done(answer) => answer,
                     // The pepper changed in between; the caller may ask again.
                     Step::Prove(_) => render(&Verdict::default()),
@@ -122,13 +157,6 @@ impl Service {
                 Err(code) => render(&Verdict { code, ..Verdict::default() }),
             },
         }
-    }
-
-    /// A refusal that needs no index, such as of a request without a key.
-    pub fn refuse<R>(&self, code: Code, transport: Transport, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
-        let code = if self.is_ready() { code } else { Code::NotReady };
-        self.metrics.count(code, transport);
-        render(&Verdict { code, ..Verdict::default() })
     }
 
     fn step<R>(&self, presented: &Presented<'_>, question: &Question, render: impl Fn(&Verdict<'_>) -> R) -> Step<R> {
@@ -142,6 +170,7 @@ impl Service {
 
     /// Checks the argon2id record, in the bounded pool, and remembers the tag that the current pepper gives.
     async fn prove(&self, presented: &Presented<'_>, record: Arc<str>) -> Result<(), Code> {
+        let _depth = Depth::of(&self.metrics.slow_depth);
         let Ok(Ok(_turn)) = tokio::time::timeout(POOL_PATIENCE, self.slow.acquire()).await else {
             self.metrics.slow_refused.inc();
             return Err(Code::NotReady);

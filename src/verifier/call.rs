@@ -1,0 +1,45 @@
+//! What is known of a call besides its key and its question.
+
+use super::metrics::Transport;
+
+/// A call, as its transport brings it. Headers are looked at only where somebody wants them.
+pub struct Call<'r> {
+    /// How it came in.
+    pub transport: Transport,
+    /// The value of a header of the client's request, by its name in lower case.
+    pub header: &'r (dyn Fn(&'static str) -> Option<&'r [u8]> + Sync),
+}
+
+impl<'r> Call<'r> {
+    /// A call whose headers say nothing of its client.
+    pub fn bare(transport: Transport) -> Self {
+        Self { transport, header: &|_| None }
+    }
+
+    /// The trace that it belongs to, by W3C Trace Context: 32 hexadecimal digits, the second field of `traceparent`.
+    pub fn trace_id(&self) -> Option<&'r str> {
+        let text = std::str::from_utf8((self.header)("traceparent")?).ok()?;
+        let id = text.split('-').nth(1)?;
+        (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_trace_id_is_taken_from_outside() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        for (header, expected) in [
+            (format!("00-{id}-b7ad6b7169203331-01"), Some(id)),
+            (format!("00-{id}"), Some(id)),
+            (format!("00-{}-b7ad6b7169203331-01", &id[1..]), None),
+            (format!("00-{}\n-b7ad6b7169203331-01", &id[1..]), None),
+            (String::new(), None),
+        ] {
+            let call = Call { transport: Transport::auth, header: &|_| Some(header.as_bytes()) };
+            assert_eq!(call.trace_id(), expected, "{header}");
+        }
+    }
+}

@@ -8,17 +8,18 @@ mod support;
 
 #[path = "gateways/fixture.rs"]
 mod fixture;
+#[path = "gateways/restart.rs"]
+mod restart;
 #[path = "gateways/table.rs"]
 mod table;
 
-use fixture::{Gateway, Stage, stage};
+use fixture::{ALL, Gateway, Stage, stage};
 
-/// Envoy asks over gRPC and over HTTP, the others over HTTP.
 async fn each(test: impl AsyncFn(&Stage, &Gateway)) {
     let stage = stage().await;
-    for gateway in [stage.envoy().await, stage.envoy_over_http().await, stage.nginx().await, stage.caddy().await] {
-        println!("{}", gateway.name);
-        test(stage, &gateway).await;
+    for kind in &ALL {
+        println!("{}", kind.name);
+        test(stage, &stage.start(kind).await).await;
     }
 }
 

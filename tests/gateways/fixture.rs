@@ -26,6 +26,66 @@ pub struct Stage {
     pub upstream: String,
 }
 
+/// A gateway of docs/gateways.
+pub struct Kind {
+    pub name: &'static str,
+    files: &'static [&'static str],
+    port: &'static str,
+    /// What tells it the method over HTTP.
+    method_header: &'static str,
+    run: fn(&Path) -> (&'static str, Vec<String>),
+}
+
+pub const ENVOY: Kind = Kind {
+    name: "envoy",
+    files: &["envoy.yaml"],
+    port: "10000",
+    method_header: "X-Original-Method",
+    run: |dir| run_envoy(&dir.join("envoy.yaml")),
+};
+
+const ENVOY_OVER_HTTP: Kind = Kind {
+    name: "envoy-http",
+    files: &["envoy-http.yaml"],
+    port: "10001",
+    method_header: "X-Original-Method",
+    run: |dir| run_envoy(&dir.join("envoy-http.yaml")),
+};
+
+pub const NGINX: Kind = Kind {
+    name: "nginx",
+    files: &["nginx.conf", "keywright-ask.conf", "keywright-identity.conf"],
+    port: "8080",
+    method_header: "X-Original-Method",
+    run: |dir| {
+        let settings = "daemon off; pid nginx.pid; error_log stderr warn;";
+        let args = ["-p", &dir.display().to_string(), "-c", "nginx.conf", "-g", settings];
+        ("nginx", args.map(str::to_owned).to_vec())
+    },
+};
+
+const CADDY: Kind = Kind {
+    name: "caddy",
+    files: &["Caddyfile"],
+    port: "8081",
+    method_header: "X-Original-Method",
+    run: |dir| {
+        let config = dir.join("Caddyfile").display().to_string();
+        ("caddy", ["run", "--adapter", "caddyfile", "--config", &config].map(str::to_owned).to_vec())
+    },
+};
+
+const TRAEFIK: Kind = Kind {
+    name: "traefik",
+    files: &["traefik.yaml", "traefik-routes.yaml"],
+    port: "8082",
+    method_header: "X-Forwarded-Method",
+    run: |dir| ("traefik", vec![format!("--configFile={}", dir.join("traefik.yaml").display())]),
+};
+
+/// Envoy asks over gRPC and over HTTP, the others over HTTP.
+pub const ALL: [Kind; 5] = [ENVOY, ENVOY_OVER_HTTP, NGINX, CADDY, TRAEFIK];
+
 /// A running gateway.
 pub struct Gateway {
     pub name: &'static str,
@@ -34,8 +94,9 @@ pub struct Gateway {
     pub space: Space,
     #[allow(dead_code)]
     process: Process,
-    /// Of its own, when a test is to take it away.
-    pub verifier: Arc<Running>,
+    /// Of its own: a test may take them away.
+    pub verifiers: Vec<Arc<Running>>,
+    method_header: &'static str,
 }
 
 pub async fn stage() -> &'static Stage {
@@ -49,8 +110,8 @@ pub async fn stage() -> &'static Stage {
         .await
 }
 
-async fn verifier(cluster: &Cluster) -> Running {
-    Running::verifier(cluster, &["--method-header=X-Original-Method"]).await.unwrap().ready().await
+fn method_header(name: &str) -> String {
+    format!("--method-header={name}")
 }
 
 /// Answers with what it was sent: method, path, and every header under the name that it came by.
@@ -105,66 +166,64 @@ fn with_ports(text: &str, ports: &[(&str, &String)]) -> String {
 }
 
 impl Stage {
-    pub async fn envoy(&self) -> Gateway {
-        self.gateway("envoy", &["envoy.yaml"], "10000", |dir| run_envoy(&dir.join("envoy.yaml"))).await
+    /// Starts a gateway with the files of docs/gateways; only ports and the account's namespace are put in their place.
+    pub async fn start(&self, kind: &Kind) -> Gateway {
+        self.start_with(kind, 1, &[]).await
     }
 
-    pub async fn envoy_over_http(&self) -> Gateway {
-        self.gateway("envoy-http", &["envoy-http.yaml"], "10001", |dir| run_envoy(&dir.join("envoy-http.yaml"))).await
-    }
-
-    pub async fn nginx(&self) -> Gateway {
-        let files = ["nginx.conf", "keywright-ask.conf", "keywright-identity.conf"];
-        let run = |dir: &Path| {
-            let settings = "daemon off; pid nginx.pid; error_log stderr warn;";
-            let args = ["-p", &dir.display().to_string(), "-c", "nginx.conf", "-g", settings];
-            ("nginx", args.map(str::to_owned).to_vec())
-        };
-        self.gateway("nginx", &files, "8080", run).await
-    }
-
-    pub async fn caddy(&self) -> Gateway {
-        let run = |dir: &Path| {
-            let config = dir.join("Caddyfile").display().to_string();
-            ("caddy", ["run", "--adapter", "caddyfile", "--config", &config].map(str::to_owned).to_vec())
-        };
-        self.gateway("caddy", &["Caddyfile"], "8081", run).await
-    }
-
-    /// Starts one with the files of docs/gateways; only ports and the account's namespace are put in their place.
-    async fn gateway(
-        &self,
-        name: &'static str,
-        files: &[&str],
-        port: &str,
-        run: impl Fn(&Path) -> (&'static str, Vec<String>),
-    ) -> Gateway {
+    /// The same before so many verifiers, of which the second has the ports 7080 and 7081 in the files, and with these
+    /// texts of the files replaced by others.
+    pub async fn start_with(&self, kind: &Kind, verifiers: usize, changes: &[(&str, &str)]) -> Gateway {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        let &Kind { name, method_header, .. } = kind;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = self.cluster.plane.dir.join(format!("{name}-{number}"));
         std::fs::create_dir_all(&dir).unwrap();
         let space = Space::new(self.cluster).await;
-        let verifier = Arc::new(verifier(self.cluster).await);
-        let [free] = free_ports().unwrap();
-        for file in files {
-            let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gateways").join(file);
-            let text = std::fs::read_to_string(docs).unwrap();
-            let text = text.replace("shop/acme", &format!("{}/acme", space.name));
-            let free = format!(":{free}");
-            let ports =
-                [(port, &free), ("7070", &verifier.address), ("7071", &verifier.grpc), ("9000", &self.upstream)];
-            std::fs::write(dir.join(file), with_ports(&text, &ports)).unwrap();
+        let flag = self::method_header(method_header);
+        let mut running = Vec::new();
+        for _ in 0..verifiers {
+            let verifier = Running::verifier(self.cluster, &[&flag]).await.unwrap().ready().await;
+            running.push(Arc::new(verifier));
         }
-        let (program, args) = run(&dir);
+        let [free] = free_ports().unwrap();
+        let free = format!(":{free}");
+        let mut ports = vec![(kind.port, &free), ("9000", &self.upstream)];
+        for (verifier, [http, grpc]) in running.iter().zip([["7070", "7071"], ["7080", "7081"]]) {
+            ports.extend([(http, &verifier.address), (grpc, &verifier.grpc)]);
+        }
+        for file in kind.files {
+            let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/gateways").join(file);
+            let mut text = std::fs::read_to_string(docs).unwrap();
+            for (from, to) in changes {
+                text = text.replace(from, to);
+            }
+            let text = with_ports(&text.replace("shop/acme", &format!("{}/acme", space.name)), &ports);
+            std::fs::write(dir.join(file), text.replace("/etc/traefik", &dir.display().to_string())).unwrap();
+        }
+        let (program, args) = (kind.run)(&dir);
         let log = self.cluster.plane.dir.join("logs").join(format!("{name}-{number}.log"));
         let process = Process::start(name, &tools().join(program), &args, &[], &log).unwrap();
-        let address = format!("127.0.0.1:{free}");
+        let address = format!("127.0.0.1{free}");
         eventually(&format!("{name} answers"), async || {
             assert!(process.ended().is_none(), "{}: {}", name, std::fs::read_to_string(&log).unwrap_or_default());
             http::get(&address, "/nothing", &[]).await.map(drop)
         })
         .await;
-        Gateway { name, address, space, process, verifier }
+        Gateway { name, address, space, process, verifiers: running, method_header }
+    }
+
+    /// Stops a gateway's verifier as Kubernetes does, and starts another where it was.
+    pub async fn restart(&self, gateway: &Gateway, verifier: &Arc<Running>) -> Running {
+        let last = verifier.clone();
+        let ended = tokio::task::spawn_blocking(move || last.process.terminate().unwrap()).await.unwrap();
+        assert_eq!(ended, Some(0), "{}", std::fs::read_to_string(&verifier.log).unwrap());
+        let kubeconfig = self.cluster.kubeconfig_of("keywright-verifier").await.unwrap();
+        let args = [method_header(gateway.method_header), format!("--grpc-listen={}", verifier.grpc)];
+        let port = verifier.address.rsplit_once(':').unwrap().1.parse().unwrap();
+        let [admin] = free_ports().unwrap();
+        let args = args.each_ref().map(String::as_str);
+        Running::start(self.cluster, "verifier", &kubeconfig, Some(port), admin, &args).unwrap().ready().await
     }
 }
 

@@ -27,7 +27,7 @@ fn sent(answer: &Answer, name: &str) -> Vec<String> {
     same.map(|header| header[1].as_str().unwrap().to_owned()).collect()
 }
 
-async fn eventually_passes(gateway: &Gateway, path: &str, key: &str) -> Answer {
+pub async fn eventually_passes(gateway: &Gateway, path: &str, key: &str) -> Answer {
     eventually("the key passes", async || {
         let answer = gateway.with_key("GET", path, key).await;
         if answer.status == 200 { Ok(answer) } else { Err::<_, Error>(format!("{answer:?}").into()) }
@@ -72,7 +72,7 @@ pub async fn run(_: &Stage, gateway: &Gateway) {
     ] {
         let answer = gateway.with_key(method, path, key).await;
         assert_eq!(answer.status, status, "{what}: {answer:?}");
-        if status != 200 && gateway.name != "caddy" {
+        if status != 200 {
             assert_eq!(answer.header("x-keywright-code"), Some(code), "{what}: {answer:?}");
         }
     }
@@ -128,10 +128,12 @@ pub async fn flip(_: &Stage, gateway: &Gateway) {
 pub async fn without_verifier(_: &Stage, gateway: &Gateway) {
     let key = gateway.space.ready_key("storefront").await;
     eventually_passes(gateway, "/orders", &key).await;
-    gateway.verifier.process.kill();
+    gateway.verifiers[0].process.kill();
+    // Traefik's own word for a question without an answer, which no setting changes.
+    let refusal = if gateway.name == "traefik" { 500 } else { 503 };
     for path in ["/orders", "/catalogue"] {
         let answer = gateway.with_key("GET", path, &key).await;
-        assert_eq!(answer.status, 503, "{answer:?}");
+        assert_eq!(answer.status, refusal, "{answer:?}");
         assert!(!answer.body.contains("headers"), "the upstream was reached: {}", answer.body);
     }
 }

@@ -13,9 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::Result;
 use super::control_plane::{ControlPlane, client};
-
-/// Tells files that are written at once apart.
-static REFRESHES: AtomicU32 = AtomicU32::new(0);
+use super::process::write_whole;
 
 /// The life of a token, in seconds; who runs longer asks for another in time.
 pub const TOKEN_LIFE: i64 = 3600;
@@ -80,10 +78,7 @@ impl Cluster {
         let answer = accounts.create_token_request(service_account, &PostParams::default(), &request).await?;
         let token = answer.status.ok_or("no token")?.token;
         let file = self.plane.dir.join(format!("{service_account}.token"));
-        // Two tests may ask at once; each file that is renamed is whole.
-        let fresh = file.with_extension(REFRESHES.fetch_add(1, Ordering::Relaxed).to_string());
-        fs::write(&fresh, token)?;
-        fs::rename(&fresh, &file)?;
+        write_whole(&file, &token)?;
         Ok(file)
     }
 

@@ -9,7 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rcgen::KeyPair;
 
-use super::process::{Process, free_ports, output};
+use super::process::{Process, free_ports, output, write_whole};
 use super::{Result, eventually};
 
 /// A running control plane; dropped, it is gone.
@@ -148,16 +148,15 @@ impl ControlPlane {
     pub fn write_kubeconfig_for(&self, path: &Path, server: &str, user: &str) -> Result<()> {
         let authority = self.dir.join("certs/apiserver.crt").canonicalize()?;
         let authority = authority.display();
-        fs::write(
+        write_whole(
             path,
-            format!(
+            &format!(
                 "apiVersion: v1\nkind: Config\ncurrent-context: keywright\n\
                  clusters: [{{name: keywright, cluster: {{server: \"{server}\", certificate-authority: \"{authority}\"}}}}]\n\
                  contexts: [{{name: keywright, context: {{cluster: keywright, user: keywright, namespace: default}}}}]\n\
                  users: [{{name: keywright, user: {{{user}}}}}]\n"
             ),
-        )?;
-        Ok(())
+        )
     }
 
     /// A client with a cluster administrator's rights.

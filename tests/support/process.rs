@@ -1,9 +1,10 @@
 //! Child processes that never outlive us, whatever becomes of us.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -79,15 +80,37 @@ impl Drop for Process {
     }
 }
 
-/// Ports of the loopback that nobody listens on.
+/// Ports of the loopback that nobody listens on. They are below those that the kernel gives to connections, for one of these
+/// could have the port before the server that it is for starts, or starts again.
 pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
-    let listeners: Vec<TcpListener> =
-        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<_>>()?;
+    const FIRST: u32 = 12_000;
+    const COUNT: u32 = 20_000;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    // Each process begins elsewhere, so that two do not find the same ones free.
+    let begin = std::process::id().wrapping_mul(1009);
     let mut ports = [0; N];
-    for (port, listener) in ports.iter_mut().zip(&listeners) {
-        *port = listener.local_addr()?.port();
+    for port in &mut ports {
+        *port = loop {
+            let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+            if tried >= COUNT {
+                return Err("no port is free".into());
+            }
+            let port = u16::try_from(FIRST + begin.wrapping_add(tried) % COUNT)?;
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                break port;
+            }
+        };
     }
     Ok(ports)
+}
+
+/// Writes a file, or what is to take its place, that nobody ever reads in part: two tests may write it at once, and what
+/// one of them started may be reading.
+pub fn write_whole(path: &Path, text: &str) -> Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let fresh = path.with_extension(format!("{}.fresh", COUNT.fetch_add(1, Ordering::Relaxed)));
+    fs::write(&fresh, text)?;
+    Ok(fs::rename(&fresh, path)?)
 }
 
 /// Runs a command to its end; its output, or an error that holds it.

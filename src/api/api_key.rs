@@ -37,9 +37,17 @@ use crate::access::{AccessLevel, Grant, GrantError};
     printcolumn(name = "Access", type_ = "string", json_path = ".status.access.level"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Key", type_ = "string", json_path = ".status.hint"),
+    printcolumn(name = "Last Used", type_ = "date", json_path = ".status.activity.lastUsedAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Display Name", type_ = "string", json_path = ".status.displayName", priority = 1),
     printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt", priority = 1),
+    printcolumn(
+        name = "Enforced",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Enforced")].status"#,
+        priority = 1
+    ),
+    printcolumn(name = "Requests", type_ = "integer", json_path = ".status.activity.requests.allowed", priority = 1),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName", priority = 1),
     printcolumn(
         name = "Reason",

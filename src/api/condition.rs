@@ -5,6 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 /// The spec can be honoured and is. A disabled or expired key is Ready.
 pub const CONDITION_READY: &str = "Ready";
+/// Every verifier goes by this generation of the spec. Unknown until that is proven.
+pub const CONDITION_ENFORCED: &str = "Enforced";
 /// The Secret with the plaintext is there.
 pub const CONDITION_SECRET_AVAILABLE: &str = "SecretAvailable";
 
@@ -68,6 +70,18 @@ pub enum Reason {
     MemberRefused,
     /// Ready, said of an Account.
     Accepted,
+    /// Enforced: every verifier has said that it goes by it.
+    Acknowledged,
+    /// Enforced: every verifier that has not said so answers nothing any more.
+    Outwaited,
+    /// Enforced is unknown for a moment: verifiers are being waited for.
+    AwaitingVerifiers,
+    /// Enforced is unknown: no verifier has a Lease.
+    NoVerifier,
+    /// Enforced is unknown: a verifier is silent, and it has no --max-staleness or that time is not over.
+    VerifierUnreachable,
+    /// Enforced is unknown: resourceVersions of this API server are no numbers.
+    NotComparable,
 }
 
 impl Reason {
@@ -100,6 +114,12 @@ impl Reason {
             Reason::NoSiteId => "NoSiteId",
             Reason::MemberRefused => "MemberRefused",
             Reason::Accepted => "Accepted",
+            Reason::Acknowledged => "Acknowledged",
+            Reason::Outwaited => "Outwaited",
+            Reason::AwaitingVerifiers => "AwaitingVerifiers",
+            Reason::NoVerifier => "NoVerifier",
+            Reason::VerifierUnreachable => "VerifierUnreachable",
+            Reason::NotComparable => "NotComparable",
         }
     }
 }
@@ -127,7 +147,15 @@ impl Conditions {
 
     /// Says one.
     pub fn say(&mut self, type_: &str, status: bool, reason: impl AsRef<str>, message: impl Into<String>) {
-        let status = if status { "True" } else { "False" };
+        self.say_status(type_, if status { "True" } else { "False" }, reason, message);
+    }
+
+    /// Says that one cannot be known.
+    pub fn say_unknown(&mut self, type_: &str, reason: impl AsRef<str>, message: impl Into<String>) {
+        self.say_status(type_, "Unknown", reason, message);
+    }
+
+    fn say_status(&mut self, type_: &str, status: &str, reason: impl AsRef<str>, message: impl Into<String>) {
         let same = self.before.iter().find(|c| c.type_ == type_ && c.status == status);
         self.said.push(Condition {
             type_: type_.to_owned(),

@@ -1,6 +1,7 @@
 //! The resources as users write them: types, rules, conditions, names. No I/O.
 
 mod account;
+mod activity;
 mod api_key;
 mod condition;
 mod crds;
@@ -11,11 +12,13 @@ mod status;
 mod suspension;
 
 pub use account::{Account, AccountSpec, Member, MemberKind, MemberRole};
+pub use activity::{Activity, Bucket, Requests, Source, ValueUse, Writer};
 pub use api_key::{ApiKey, ApiKeySpec, CloneSource, DeliveryMode, Restrictions, Rotation, SecretItem, SecretTemplate};
 pub use condition::{
-    CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CONDITION_SUSPENDED, Conditions, Reason,
+    CONDITION_ENFORCED, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CONDITION_SUSPENDED,
+    Conditions, Reason,
 };
 pub use crds::{CrdFile, crd_files};
 pub use reference::reference;
-pub use status::{Access, AccountStatus, ApiKeyStatus, CredentialStatus, KeyCounts, State};
+pub use status::{Access, AccountStatus, ApiKeyStatus, CredentialStatus, KeyCounts, State, SuspensionStatus};
 pub use suspension::{Suspension, SuspensionSpec, Target, TargetKind};

@@ -58,3 +58,11 @@ pub const OPERATOR_MANAGER: &str = "keywright-operator";
 
 /// The first part of a key where the account says nothing else.
 pub const DEFAULT_KEY_PREFIX: &str = "kw";
+
+/// Marks a verifier's Lease.
+pub const VERIFIER_LEASE_LABEL: (&str, &str) = ("app.kubernetes.io/component", "verifier");
+/// On a verifier's Lease: the resourceVersion that it has applied of ApiKeys, Accounts, Suspensions and entries, in this
+/// order, separated by commas; 0 is nothing yet.
+pub const APPLIED_ANNOTATION: &str = "keywright.dev/applied";
+/// On a verifier's Lease: after how many milliseconds without proof it answers nothing any more; 0 is never.
+pub const MAX_STALENESS_ANNOTATION: &str = "keywright.dev/max-staleness-ms";

@@ -5,7 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::schema;
+use super::{Activity, schema};
 use crate::access::AccessLevel;
 
 /// What Keywright says of a key. A projection: nothing is ever decided from it.
@@ -45,11 +45,15 @@ pub struct ApiKeyStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["keyId"]))]
     pub credentials: Vec<CredentialStatus>,
 
+    /// How the key is used, as verifiers count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
+
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// `Ready`: the spec can be honoured and is. `SecretAvailable`: the Secret is there. `Suspended` and `Expiring` are there only while they are true.
+    /// `Ready`: the spec can be honoured and is. `Enforced`: every verifier goes by this generation. `SecretAvailable`: the Secret is there. `Suspended` and `Expiring` are there only while they are true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -119,7 +123,7 @@ pub struct AccountStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// `Ready`: keys of this account can be minted, and its members have their roles. `Suspended` is there only while it is true.
+    /// `Ready`: keys of this account can be minted, and its members have their roles. `Enforced`: every verifier goes by this generation. `Suspended` is there only while it is true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -135,4 +139,18 @@ pub struct KeyCounts {
     pub active: u32,
     /// Those whose state is Disabled.
     pub disabled: u32,
+}
+
+/// What Keywright says of a suspension.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SuspensionStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// `Enforced`: every verifier goes by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
 }

@@ -4,6 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::SuspensionStatus;
+
 // Its own kind, because then plain RBAC decides who may create and lift it, no re-sync of the owner's manifests undoes
 // it, and deleting and re-creating the target does not escape it. Unknown fields are passed over here: whatever a later
 // version brings, the target stays refused.
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
     version = "v1alpha1",
     kind = "Suspension",
     namespaced,
+    status = "SuspensionStatus",
     derive = "PartialEq",
     shortname = "susp",
     category = "keywright",
@@ -23,6 +26,11 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),
+    printcolumn(
+        name = "Enforced",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Enforced")].status"#
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".spec.message", priority = 1)
 )]

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use kube::ResourceExt;
 use serde::Serialize;
 
-use crate::api::{Account, ApiKey, State, Suspension, Target, TargetKind};
+use crate::api::{Account, ApiKey, ApiKeyStatus, State, Suspension, Target, TargetKind};
 
 /// A namespace and a name in it.
 pub type FullName = (String, String);
@@ -89,7 +89,7 @@ impl Router {
             account: key.spec.account.clone(),
             source: key.spec.clone_from.as_ref().map(|from| from.name.clone()),
             state: key.status.as_ref().and_then(|status| status.state),
-            print: print(&(key.metadata.generation, &key.status)),
+            print: print(&(key.metadata.generation, &own_part(key))),
         };
         let mut wakes = Vec::new();
         let before = match self.keys.get(&name) {
@@ -228,6 +228,11 @@ impl Router {
 
 fn full_name(object: &impl ResourceExt) -> FullName {
     (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// What the operator itself says of a key; the rest is the verifiers'.
+fn own_part(key: &ApiKey) -> Option<ApiKeyStatus> {
+    key.status.clone().map(|status| ApiKeyStatus { activity: None, ..status })
 }
 
 fn print(what: &impl Serialize) -> u64 {

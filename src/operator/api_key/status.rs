@@ -35,6 +35,7 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
     let own_name = key.spec.display_name.as_deref();
     ApiKeyStatus {
         state: Some(state(facts, said, now)),
+        activity: before.activity.clone(),
         display_name: own_name.or(cloned.and_then(|c| c.display_name.as_deref())).map(str::to_owned),
         cloned_from: cloned.map(|cloned| cloned.source.clone()),
         key_id: entry.map(|e| in_hand(e).id.to_string()),
@@ -169,7 +170,13 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::MemberConflict
         | Reason::NoSiteId
         | Reason::MemberRefused
-        | Reason::Accepted => false,
+        | Reason::Accepted
+        | Reason::Acknowledged
+        | Reason::Outwaited
+        | Reason::AwaitingVerifiers
+        | Reason::NoVerifier
+        | Reason::VerifierUnreachable
+        | Reason::NotComparable => false,
     }
 }
 

@@ -1,0 +1,139 @@
+//! Counting the calls of one value without a lock, each thread in a cache line of its own.
+
+use std::cell::Cell;
+use std::hash::BuildHasher;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use crate::key::KeyId;
+use crate::verifier::code::Code;
+use crate::verifier::live::Uid;
+
+/// Unix time in whole seconds; it ends in 2106.
+pub type Seconds = u32;
+
+/// How many sources are remembered for each value.
+pub const SOURCES: usize = 8;
+
+/// More threads than this share their cache lines.
+const MOST_STRIPES: usize = 8;
+
+/// How many stripes a value has: a power of two, so that a thread finds its own without a division.
+static STRIPES: LazyLock<usize> = LazyLock::new(|| {
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    usize::min(threads.next_power_of_two(), MOST_STRIPES)
+});
+
+thread_local! {
+    static THREAD: Cell<usize> = {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        Cell::new(COUNT.fetch_add(1, Ordering::Relaxed))
+    };
+}
+
+/// What is counted of one value since this process began. Only ever added to, so that whoever writes it down elsewhere
+/// knows what is new by a subtraction.
+pub struct Usage {
+    /// The value.
+    pub id: KeyId,
+    /// The uid of its ApiKey.
+    pub uid: Uid,
+    /// Somebody knows that there is something to write down.
+    pending: AtomicBool,
+    stripes: Box<[Stripe]>,
+    /// Each the hash of a name and when it was seen: `hash << 32 | seconds`; 0 is none.
+    sources: [AtomicU64; SOURCES],
+}
+
+/// The share of one thread.
+#[derive(Default)]
+#[repr(align(64))]
+struct Stripe {
+    allowed: AtomicU64,
+    denied: AtomicU64,
+    last_used: AtomicU32,
+    /// `seconds << 8 | code`
+    last_denied: AtomicU64,
+}
+
+/// The sum of all threads' shares at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls that passed.
+    pub allowed: u64,
+    /// Calls that were refused.
+    pub denied: u64,
+    /// The last that passed; 0 is none.
+    pub last_used: Seconds,
+    /// The last that was refused, and why.
+    pub last_denied: Option<(Seconds, Code)>,
+}
+
+impl Usage {
+    pub(super) fn new(id: KeyId, uid: Uid) -> Self {
+        let stripes = std::iter::repeat_with(Stripe::default).take(*STRIPES).collect();
+        Self { id, uid, pending: AtomicBool::new(false), stripes, sources: Default::default() }
+    }
+
+    /// Counts a call. True when somebody must be told that there is something to write down.
+    pub fn count(&self, code: Code, now: Seconds) -> bool {
+        let stripe = &self.stripes[THREAD.get() & (self.stripes.len() - 1)];
+        // In one order with `pending`: or a call could be counted too late to be seen and too early to tell anybody.
+        if code == Code::Ok {
+            stripe.allowed.fetch_add(1, Ordering::SeqCst);
+            if stripe.last_used.load(Ordering::Relaxed) != now {
+                stripe.last_used.fetch_max(now, Ordering::Relaxed);
+            }
+        } else {
+            stripe.denied.fetch_add(1, Ordering::SeqCst);
+            stripe.last_denied.fetch_max(u64::from(now) << 8 | code as u64, Ordering::Relaxed);
+        }
+        !self.pending.load(Ordering::SeqCst) && !self.pending.swap(true, Ordering::SeqCst)
+    }
+
+    /// What there is, to be written down; whoever counts from now on tells somebody.
+    pub fn take(&self) -> Totals {
+        self.pending.store(false, Ordering::SeqCst);
+        let mut totals = Totals::default();
+        for stripe in &self.stripes {
+            totals.allowed += stripe.allowed.load(Ordering::SeqCst);
+            totals.denied += stripe.denied.load(Ordering::SeqCst);
+            totals.last_used = totals.last_used.max(stripe.last_used.load(Ordering::Relaxed));
+            let packed = stripe.last_denied.load(Ordering::Relaxed);
+            let denied = Code::ALL.get((packed & 0xff) as usize).filter(|_| packed > 0);
+            totals.last_denied = totals.last_denied.max(denied.map(|code| ((packed >> 8) as Seconds, *code)));
+        }
+        totals
+    }
+
+    /// A source was seen, by the hash of its name. False when it is new here, and `note` is to be called.
+    pub fn saw(&self, hash: u32, now: Seconds) -> bool {
+        let known = self.sources.iter().find(|slot| (slot.load(Ordering::Relaxed) >> 32) as u32 == hash);
+        let Some(slot) = known else { return false };
+        let packed = u64::from(hash) << 32 | u64::from(now);
+        if slot.load(Ordering::Relaxed) < packed {
+            slot.store(packed, Ordering::Relaxed);
+        }
+        true
+    }
+
+    /// A source is new here; it takes the place of the one that was not seen for longest.
+    pub(super) fn note(&self, hash: u32, now: Seconds) {
+        let oldest = self.sources.iter().min_by_key(|slot| slot.load(Ordering::Relaxed) as u32);
+        if let Some(slot) = oldest {
+            slot.store(u64::from(hash) << 32 | u64::from(now), Ordering::Relaxed);
+        }
+    }
+
+    /// The sources by the hashes of their names, and when each was seen last.
+    pub fn sources(&self) -> impl Iterator<Item = (u32, Seconds)> {
+        let seen = self.sources.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|packed| *packed > 0);
+        seen.map(|packed| ((packed >> 32) as u32, packed as u32))
+    }
+}
+
+/// The hash of a name, the same as long as this process runs; never 0.
+pub fn hash_of(name: &[u8]) -> u32 {
+    static STATE: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::default);
+    (STATE.hash_one(name) as u32).max(1)
+}

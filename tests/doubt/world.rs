@@ -155,9 +155,10 @@ impl World {
         let is_open = !self.has_any(&[NotReady, Stale, NoAccount, AccountDisabled, AccountSuspended]);
         let key_stands =
             !self.has_any(&[NoPepper, NoEntry, ForeignOwner, NoKey, NoGrant, Disabled, Suspended, Expired, Revoked]);
-        let is_proven = match self.has(OtherPepper) {
-            true => !self.has_any(&[EmptyRecord, GarbledRecord, RecordOfAnother]),
-            false => !self.has(TagOfAnother),
+        let is_proven = if self.has(OtherPepper) {
+            !self.has_any(&[EmptyRecord, GarbledRecord, RecordOfAnother])
+        } else {
+            !self.has(TagOfAnother)
         };
         // Programs are told in JSON, which holds everything.
         let can_be_told = transport == Transport::Verify || !self.has(Untellable);

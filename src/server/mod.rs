@@ -19,9 +19,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+mod files;
 mod serve;
 mod tls;
 
+pub use files::{open_as_many_files_as_allowed, prepare_for};
 pub use serve::{Limits, serve};
 pub use tls::{Tls, TlsError, TlsFiles};
 

@@ -1,6 +1,7 @@
 //! `ANY /auth` for gateways and `POST /v1/verify` for programs.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::{any, post};
+use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -50,17 +52,28 @@ pub fn router(http: Http) -> Router {
         .with_state(Arc::new(http))
 }
 
+/// A panic of ours is a doubt like any other; without this it would only end the connection.
+async fn survived(answer: impl Future<Output = Response>) -> Response {
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| respond(Answer::refuse(Code::NotReady)))
+}
+
 async fn auth(State(http): State<Arc<Http>>, request: Request) -> Response {
-    let question = Question::from_query(request.uri().query().unwrap_or_default(), http.method(request.headers()));
-    http.answer(request.headers(), question).await
+    survived(async move {
+        let question = Question::from_query(request.uri().query().unwrap_or_default(), http.method(request.headers()));
+        http.answer(request.headers(), question).await
+    })
+    .await
 }
 
 /// Envoy's HTTP `ext_authz` sends its prefix and then the client's path and query: the question ends at `/-/`, and the
 /// query counts for nothing.
 async fn auth_in_path(State(http): State<Arc<Http>>, request: Request) -> Response {
-    let path = request.uri().path().strip_prefix("/auth/").unwrap_or_default();
-    let question = Question::from_path(path, http.method(request.headers()));
-    http.answer(request.headers(), question).await
+    survived(async move {
+        let path = request.uri().path().strip_prefix("/auth/").unwrap_or_default();
+        let question = Question::from_path(path, http.method(request.headers()));
+        http.answer(request.headers(), question).await
+    })
+    .await
 }
 
 impl Http {
@@ -151,6 +164,10 @@ struct VerifyAnswer {
 }
 
 async fn verify(State(http): State<Arc<Http>>, request: Request) -> Response {
+    survived(verified(&http, request)).await
+}
+
+async fn verified(http: &Http, request: Request) -> Response {
     let body = match timeout(BODY_PATIENCE, to_bytes(request.into_body(), MAX_CREDENTIAL_LEN)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {

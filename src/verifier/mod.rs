@@ -71,6 +71,7 @@ pub struct Config {
 /// # Errors
 /// When an address cannot be listened on, or no client can be made from the configuration there is.
 pub async fn run(config: Config) -> Result<(), ServeError> {
+    server::prepare_for(2 * config.connections + server::ADMIN_CONNECTIONS);
     let client = server::connect().await?;
     let listener = server::bind(config.listen).await?;
     let grpc_listener = server::bind(config.grpc).await?;

@@ -84,9 +84,14 @@ pub async fn auth_over(channel: &mut Channel, padding: &str) -> Result<(http::Ve
 
 /// A question over gRPC that passes: the status within the answer.
 pub async fn check(channel: Channel) -> Result<i32> {
+    check_key(channel, &stage().await.key).await
+}
+
+/// The same about any key.
+pub async fn check_key(channel: Channel, key: &str) -> Result<i32> {
     let http = HttpRequest {
         method: "GET".to_owned(),
-        headers: [("x-api-key".to_owned(), stage().await.key.clone())].into(),
+        headers: [("x-api-key".to_owned(), key.to_owned())].into(),
         ..HttpRequest::default()
     };
     let attributes = AttributeContext {

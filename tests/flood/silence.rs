@@ -1,0 +1,117 @@
+//! Ten thousand connections that send nothing.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use keywright::server::open_as_many_files_as_allowed;
+use rustix::process::{Resource, Rlimit, setrlimit};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::support::eventually;
+use super::support::keywright::Running;
+use super::wire::{Dial, check, http2, plain};
+use super::{stage, turn, verifier};
+
+const SILENT: usize = 10_000;
+const SILENT_GRPC: usize = 3_000;
+/// What the HTTP listener bears besides.
+const SPARE: usize = 100;
+/// They may be silent for 10 seconds; the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The soft limit of open files that processes are usually started with.
+const USUAL_FILES: u64 = 1024;
+/// Of memory, for each.
+const KIB_EACH: usize = 8;
+
+/// So many connections that say nothing.
+async fn silent(address: &str, count: usize) -> Vec<TcpStream> {
+    let mut streams = Vec::with_capacity(count);
+    for _ in 0..count {
+        streams.push(TcpStream::connect(address).await.unwrap());
+    }
+    streams
+}
+
+/// What a connection was told before it was closed.
+async fn told(mut stream: TcpStream) -> String {
+    let mut text = Vec::new();
+    // One that is reset is closed as well.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut text)).await.expect("it is closed");
+    String::from_utf8(text).unwrap()
+}
+
+fn open_files(verifier: &Running) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", verifier.process.id())).unwrap().count()
+}
+
+async fn until_open(verifier: &Running, is_right: impl Fn(usize) -> bool) {
+    eventually("the verifier's connections", async || {
+        let open = open_files(verifier);
+        if is_right(open) { Ok(()) } else { Err(format!("{open} open files")) }
+    })
+    .await;
+}
+
+/// Resident memory, in KiB.
+fn memory(verifier: &Running) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", verifier.process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_connections_that_send_nothing_keep_no_good_key_from_its_answer_and_are_closed() {
+    let _turn = turn().await;
+    stage().await;
+    let needed = u64::try_from(SILENT + SILENT_GRPC + 1000).unwrap();
+    let allowed = open_as_many_files_as_allowed();
+    assert!(
+        allowed.is_none_or(|allowed| allowed >= needed),
+        "this test opens {needed} files: ulimit -Hn says {allowed:?}"
+    );
+    // It starts as most programs do, and helps itself.
+    setrlimit(Resource::Nofile, Rlimit { current: Some(USUAL_FILES), maximum: allowed }).unwrap();
+    let verifier = verifier(&[&format!("--max-connections={}", SILENT + SPARE)]).await;
+    open_as_many_files_as_allowed();
+    let mut kept = plain(&verifier.address).await;
+    kept.assert_passes().await;
+    let (files, at_rest) = (open_files(&verifier), memory(&verifier));
+
+    let mut silence = silent(&verifier.address, SILENT).await;
+    silence.extend(silent(&verifier.grpc, SILENT_GRPC).await);
+    until_open(&verifier, |open| open >= files + SILENT + SILENT_GRPC).await;
+    let under_silence = memory(&verifier);
+    let start = Instant::now();
+    for _ in 0..20 {
+        kept.assert_passes().await;
+        plain(&verifier.address).await.assert_passes().await;
+        assert_eq!(check(http2(Dial::to(&verifier.grpc)).await.unwrap()).await.unwrap(), 0);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "60 answers took {:?}", start.elapsed());
+    let bound = at_rest + (SILENT + SILENT_GRPC) * KIB_EACH;
+    assert!(under_silence < bound, "{under_silence} KiB, and {at_rest} at rest");
+
+    let excess = silent(&verifier.address, 2 * SPARE).await;
+    kept.assert_passes().await;
+    let told_503 = join_all(excess.into_iter().map(told)).await;
+    let told_503 = told_503.iter().filter(|text| text.starts_with("HTTP/1.1 503 ")).count();
+    // One connection is kept, and those of before may be closed in the meantime.
+    assert!((1..=SPARE + 1).contains(&told_503), "{told_503} of {} too many were told", SPARE + 1);
+    let said = join_all(silence.into_iter().map(told)).await;
+    assert!(said.iter().all(String::is_empty), "they are closed without a word");
+    until_open(&verifier, |open| open < files + SPARE).await;
+    kept.assert_passes().await;
+
+    let _again = [silent(&verifier.address, SILENT).await, silent(&verifier.grpc, SILENT_GRPC).await];
+    until_open(&verifier, |open| open >= files + SILENT + SILENT_GRPC).await;
+    kept.assert_passes().await;
+    let again = memory(&verifier);
+    assert!(again < under_silence + under_silence / 4, "{again} KiB, and {under_silence} the first time");
+    eprintln!(
+        "KiB of memory: {at_rest} at rest, {under_silence} and {again} under {} connections",
+        SILENT + SILENT_GRPC
+    );
+}

@@ -131,6 +131,11 @@ impl Ask {
         self.account.is_none_or(|account| account == "shop/acme")
     }
 
+    /// What a route asks: always to be told the metadata too.
+    fn of_route(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.pairs().chain([("metadata", "true")])
+    }
+
     fn pairs(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let all =
             [("scope", self.scope), ("resource", self.resource), ("account", self.account), ("tenant", self.more)];
@@ -151,7 +156,7 @@ pub struct Told {
 
 /// Asks, and reads the answer to its end.
 pub async fn asked(verifier: &Verifier, ask: &Ask, transport: Transport, fault: &Fault) -> Told {
-    let query: Vec<String> = ask.pairs().map(|(name, value)| format!("{name}={value}")).collect();
+    let query: Vec<String> = ask.of_route().map(|(name, value)| format!("{name}={value}")).collect();
     match transport {
         Transport::Query => auth(verifier, &format!("/auth?{}", query.join("&")), ask, fault).await,
         Transport::Path => auth(verifier, &format!("/auth/{}/-/orders?scope=any", query.join("/")), ask, fault).await,
@@ -220,7 +225,7 @@ fn check(ask: &Ask) -> CheckRequest {
     };
     let attributes = AttributeContext {
         request: Some(Attributes { http: Some(http), ..Attributes::default() }),
-        context_extensions: ask.pairs().map(own).collect(),
+        context_extensions: ask.of_route().map(own).collect(),
         ..AttributeContext::default()
     };
     CheckRequest { attributes: Some(attributes) }

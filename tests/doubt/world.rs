@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use keywright::access::{AccessLevel, Grant};
 use keywright::api::{Target, TargetKind};
 use keywright::key::{Credential, Entry, Hasher, Owner, Pepper, Plaintext, SiteId, site_ids};
+use keywright::verifier::access_log::AccessLog;
 use keywright::verifier::ext_authz::ExtAuthz;
 use keywright::verifier::freshness::{Progress, WATCHES, now};
 use keywright::verifier::http::{Http, router};
@@ -199,7 +200,7 @@ impl World {
             [(Suspended, TargetKind::ApiKey, "billing"), (AccountSuspended, TargetKind::Account, "acme")]
         {
             if self.has(damage) {
-                index.apply_suspension(name, "shop", Target { kind, name: name.into() });
+                index.apply_suspension(name.into(), "shop", &Target { kind, name: name.into() });
             }
         }
         index
@@ -262,7 +263,7 @@ impl Verifier {
     /// With so many turns in the argon2id pool.
     pub fn of(world: &World, slow_checks: usize) -> Self {
         let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
-        let mut service = Service::new(metrics, slow_checks, MAX_STALENESS);
+        let mut service = Service::new(metrics, slow_checks, MAX_STALENESS, AccessLog::new(0.0));
         service.index = world.index();
         let asked = if world.has(Stale) { 1 } else { now() };
         for number in 0..WATCHES {

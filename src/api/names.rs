@@ -55,6 +55,8 @@ pub const MANAGED_BY: &str = "keywright";
 
 /// The field manager of the operator.
 pub const OPERATOR_MANAGER: &str = "keywright-operator";
+/// The field manager of what verifiers write.
+pub const VERIFIER_MANAGER: &str = "keywright-verifier";
 
 /// The first part of a key where the account says nothing else.
 pub const DEFAULT_KEY_PREFIX: &str = "kw";

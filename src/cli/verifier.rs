@@ -53,6 +53,10 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_MAX_STALENESS", default_value = "30m", value_parser = max_staleness)]
     max_staleness: Duration,
 
+    /// How many writes of keys' use (status.activity) are sent a second, at most; a key is written at most once a minute
+    #[arg(long, env = "KEYWRIGHT_ACTIVITY_BUDGET", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    activity_budget: u32,
+
     /// Log this part of the answers, each as one line with the key's public id, the code, what the route wanted and the
     /// trace id: 0 is none, 0.01 every hundredth on average, 1 all. Refused calls are what an attacker can make many of
     #[arg(long, env = "KEYWRIGHT_ACCESS_LOG", default_value_t = 0.0, value_name = "PART", value_parser = part)]
@@ -103,6 +107,7 @@ impl Args {
             method_header: self.method_header,
             slow_checks: usize::from(self.argon2_checks),
             max_staleness: self.max_staleness,
+            activity_budget: self.activity_budget,
             access_log: self.access_log,
             shutdown_delay: self.shutdown_delay,
             connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why a request passes or does not. The words and their HTTP status do not change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
     /// It passes.
     Ok,

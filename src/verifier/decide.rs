@@ -19,6 +19,8 @@ pub struct Verdict<'v> {
     pub code: Code,
     /// Who asks: there only when the right secret was presented, so that nobody else learns more than `unknown`.
     pub holder: Option<Holder<'v>>,
+    /// The value whose public id was shown, whatever became of it: what is counted.
+    pub attempted: Option<&'v Live>,
     /// Whose Site ID was shown.
     pub site: Option<&'v Site>,
     /// The tag's pepper is gone: check the record of this value, remember the tag, and decide again.
@@ -64,12 +66,17 @@ pub fn decide<'v>(view: &'v View<'_>, presented: &Presented<'_>, question: &Ques
     };
     match pepper.check(presented, &live.value.tag) {
         Some(true) => {}
-        Some(false) => return Verdict::deny(Code::Unknown),
+        Some(false) => return Verdict { attempted: Some(live), ..Verdict::deny(Code::Unknown) },
         None => return Verdict { unproven: Some(live), ..Verdict::default() },
     }
     let account = live.account();
     let code = judge(live, &account, question, now);
-    Verdict { code, holder: Some(Holder { id: presented.id(), live, account }), ..Verdict::default() }
+    Verdict {
+        code,
+        holder: Some(Holder { id: presented.id(), live, account }),
+        attempted: Some(live),
+        ..Verdict::default()
+    }
 }
 
 /// The verdict on a Site ID, which everybody may know: it opens what is public, and nothing else.

@@ -3,19 +3,20 @@
 //! There may be a million of them, so what is kept of each is small, and what every decision reads lies side by side.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use http::HeaderValue;
 use jiff::Timestamp;
 
+use super::activity::usage::Usage;
 use super::identity::{Effective, Told};
 use crate::access::Grant;
 use crate::key::{Credential, Pepper, SiteId, Tag};
 
 /// What tells two objects apart, in as many bytes however long their names are.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Print([u8; 16]);
 
 /// A uid of the API server.
@@ -214,6 +215,8 @@ pub struct Live {
     pub(super) revoked: bool,
     /// What it may do under its account's ceiling, as it was told last.
     pub(super) effective: ArcSwapOption<Effective>,
+    /// What is counted of it, from the first call on.
+    pub(super) usage: OnceLock<Arc<Usage>>,
 }
 
 impl Live {
@@ -227,6 +230,7 @@ impl Live {
             suspended,
             revoked: value.issued < subject.revoke_before,
             effective: ArcSwapOption::empty(),
+            usage: OnceLock::new(),
             value,
             subject,
         }

@@ -58,6 +58,40 @@ pub struct Metrics {
     pub slow_refused: Counter,
     /// argon2id checks that run or wait for their turn.
     pub slow_depth: Gauge,
+    /// Writes of what was counted.
+    pub activity: Writes,
+}
+
+/// Writes into `status.activity`.
+#[derive(Default)]
+pub struct Writes {
+    /// Those that arrived.
+    pub written: Counter,
+    /// Those that somebody else's came before, and that were made anew.
+    pub conflicts: Counter,
+    /// Those that the API server did not take, and that are tried again.
+    pub failed: Counter,
+    /// Those whose key was gone.
+    pub dropped: Counter,
+    /// How often keys had to wait because the budget was used up.
+    pub exhausted: Counter,
+}
+
+impl Writes {
+    fn register(registry: &mut Registry) -> Self {
+        let writes = Self::default();
+        let all = [
+            ("keywright_activity_written", "Writes of keys' use", &writes.written),
+            ("keywright_activity_conflicts", "Writes of keys' use that another's came before", &writes.conflicts),
+            ("keywright_activity_failed", "Writes of keys' use that are tried again", &writes.failed),
+            ("keywright_activity_dropped", "Keys that were gone before their use was written", &writes.dropped),
+            ("keywright_activity_exhausted", "Times that the budget of writes was used up", &writes.exhausted),
+        ];
+        for (name, help, counter) in all {
+            registry.register(name, help, counter.clone());
+        }
+        writes
+    }
 }
 
 impl Metrics {
@@ -73,6 +107,7 @@ impl Metrics {
             slow_checks: Counter::default(),
             slow_refused: Counter::default(),
             slow_depth: Gauge::default(),
+            activity: Writes::register(registry),
         };
         registry.register_collector(Box::new(Latencies(metrics.latency.clone())));
         registry.register("keywright_argon2_checks", "Checks of an argon2id record", metrics.slow_checks.clone());

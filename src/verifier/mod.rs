@@ -13,9 +13,12 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tonic_health::ServingStatus;
 
+use self::activity::flush::Flusher;
+use crate::key::KeyId;
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
 pub mod access_log;
+pub mod activity;
 pub mod answer;
 pub mod call;
 pub mod code;
@@ -56,6 +59,8 @@ pub struct Config {
     pub slow_checks: usize,
     /// Past which age of what is known nothing is answered any more; zero is never.
     pub max_staleness: Duration,
+    /// How many writes of keys' use are sent a second, at most.
+    pub activity_budget: u32,
     /// Which part of the answers is logged; 0 is none, 1 is all.
     pub access_log: f64,
     /// How long after a signal to stop new calls are still taken, so that whoever balances them learns of it first.
@@ -100,8 +105,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let admin_limits = Limits { connections: server::ADMIN_CONNECTIONS };
     let admin_server =
         tokio::spawn(server::serve(admin_listener, admin.router(), admin_limits, None, shutdown.clone()));
-    let followed = service.clone();
-    let follower = tokio::spawn(follow(client, followed));
+    let flusher = Arc::new(Flusher::new(service.clone(), client.clone(), process_name(), config.activity_budget));
+    let flushing = tokio::spawn({
+        let flusher = flusher.clone();
+        async move { flusher.run().await }
+    });
+    let follower = tokio::spawn(follow(client, service.clone()));
     let grpc = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
     let http = http::Http { service, places: config.places, method_header: config.method_header };
     tracing::info!(address = %config.listen, grpc = %config.grpc, "answering /auth, /v1/verify and ext_authz");
@@ -110,8 +119,17 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         server::serve(grpc_listener, grpc, limits, tls, shutdown),
     );
     follower.abort();
+    flushing.abort();
+    // Until it has ended: a write that is under way must be known to be.
+    let _ = flushing.await;
+    flusher.finish().await;
     admin_server.abort();
     Ok(())
+}
+
+/// No two processes have the same, wherever they run.
+fn process_name() -> String {
+    format!("keywright-verifier-{}", KeyId::from_bits(rand::random()))
 }
 
 /// `ext_authz`, and the gRPC health service, which says whether this verifier is ready.
@@ -175,6 +193,19 @@ impl prometheus_client::collector::Collector for IndexSize {
             )?;
             gauge.encode(metric)?;
         }
+        let (waiting, since) = self.0.activity.waiting();
+        let waiting = ConstGauge::new(i64::try_from(waiting).unwrap_or(i64::MAX));
+        let help = "Keys whose use is to be written down";
+        waiting.encode(encoder.encode_descriptor(
+            "keywright_activity_waiting",
+            help,
+            None,
+            waiting.metric_type(),
+        )?)?;
+        let lag = since.map_or(0, |since| freshness::now().saturating_sub(since));
+        let lag = ConstGauge::new(Duration::from_nanos(lag).as_secs_f64());
+        let help = "Seconds since a call that is not written down yet, of the key that waits for longest";
+        lag.encode(encoder.encode_descriptor("keywright_activity_lag_seconds", help, None, lag.metric_type())?)?;
         let age = ConstGauge::new(self.0.freshness.age().map_or(f64::INFINITY, |age| age.as_secs_f64()));
         let help = "Seconds since the moment as of which everything that is known is known";
         let metric = encoder.encode_descriptor("keywright_index_age_seconds", help, None, age.metric_type())?;

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::access_log::{AccessLog, Line};
+use super::activity::Activity;
 use super::call::Call;
 use super::code::Code;
 use super::credential::Credential;
@@ -29,6 +30,8 @@ pub struct Service {
     pub index: Index,
     /// What is counted.
     pub metrics: Metrics,
+    /// How keys are used.
+    pub activity: Activity,
     /// How far the watches have come.
     pub freshness: Freshness,
     access_log: AccessLog,
@@ -69,6 +72,7 @@ impl Service {
             index: Index::default(),
             metrics,
             access_log,
+            activity: Activity::default(),
             freshness: Freshness::default(),
             max_staleness: u64::try_from(max_staleness.as_nanos()).unwrap_or(u64::MAX),
             latest: AtomicI64::new(0),
@@ -109,7 +113,7 @@ impl Service {
         let render = |verdict: &Verdict<'_>| (verdict.code, render(verdict));
         let (key_id, (code, answer)) = match credential {
             Ok(Credential::Key(presented)) => {
-                (Some(presented.id()), self.check_key(&presented, question, render).await)
+                (Some(presented.id()), self.check_key(call, &presented, question, render).await)
             }
             Ok(Credential::Site(id)) if self.is_ready() => {
                 (None, render(&decide_public(&self.index.site_view(), id, question)))
@@ -139,6 +143,7 @@ impl Service {
 
     async fn check_key<R>(
         &self,
+        call: &Call<'_>,
         presented: &Presented<'_>,
         question: &Question,
         render: impl Fn(&Verdict<'_>) -> R,
@@ -146,25 +151,50 @@ impl Service {
         if !self.is_ready() {
             return render(&Verdict::default());
         }
-        match self.step(presented, question, &render) {
+        match self.step(call, presented, question, &render) {
             Step::Done(answer) => answer,
             Step::Prove(record) => match self.prove(presented, record).await {
-                Ok(()) => match self.step(presented, question, &render) {
+                Ok(()) => match self.step(call, presented, question, &render) {
                     Step::Done(answer) => answer,
                     // The pepper changed in between; the caller may ask again.
                     Step::Prove(_) => render(&Verdict::default()),
                 },
-                Err(code) => render(&Verdict { code, ..Verdict::default() }),
+                Err(code) => {
+                    let view = self.index.view();
+                    self.count(
+                        call,
+                        presented,
+                        &Verdict { code, attempted: view.get(presented.id()), ..Verdict::default() },
+                        self.now(),
+                    );
+                    render(&Verdict { code, ..Verdict::default() })
+                }
             },
         }
     }
 
-    fn step<R>(&self, presented: &Presented<'_>, question: &Question, render: impl Fn(&Verdict<'_>) -> R) -> Step<R> {
-        let view = self.index.view();
-        let verdict = decide(&view, presented, question, self.now());
+    fn step<R>(
+        &self,
+        call: &Call<'_>,
+        presented: &Presented<'_>,
+        question: &Question,
+        render: impl Fn(&Verdict<'_>) -> R,
+    ) -> Step<R> {
+        let (view, now) = (self.index.view(), self.now());
+        let verdict = decide(&view, presented, question, now);
         match verdict.unproven.and_then(|live| live.record().cloned()) {
-            None => Step::Done(render(&verdict)),
+            None => {
+                self.count(call, presented, &verdict, now);
+                Step::Done(render(&verdict))
+            }
             Some(record) => Step::Prove(record),
+        }
+    }
+
+    /// Counts what was said of a key that exists.
+    fn count(&self, call: &Call<'_>, presented: &Presented<'_>, verdict: &Verdict<'_>, now: Timestamp) {
+        if let Some(live) = verdict.attempted.filter(|_| verdict.code != Code::NotReady) {
+            self.activity.count(live, presented.id(), verdict.code, verdict.holder.is_some(), now, call);
         }
     }
 

@@ -94,6 +94,11 @@ impl Usage {
     /// What there is, to be written down; whoever counts from now on tells somebody.
     pub fn take(&self) -> Totals {
         self.pending.store(false, Ordering::SeqCst);
+        self.peek()
+    }
+
+    /// What there is.
+    pub fn peek(&self) -> Totals {
         let mut totals = Totals::default();
         for stripe in &self.stripes {
             totals.allowed += stripe.allowed.load(Ordering::SeqCst);
@@ -101,14 +106,14 @@ impl Usage {
             totals.last_used = totals.last_used.max(stripe.last_used.load(Ordering::Relaxed));
             let packed = stripe.last_denied.load(Ordering::Relaxed);
             let denied = Code::ALL.get((packed & 0xff) as usize).filter(|_| packed > 0);
-            totals.last_denied = totals.last_denied.max(denied.map(|code| ((packed >> 8) as Seconds, *code)));
+            totals.last_denied = totals.last_denied.max(denied.map(|code| (low(packed >> 8), *code)));
         }
         totals
     }
 
     /// A source was seen, by the hash of its name. False when it is new here, and `note` is to be called.
     pub fn saw(&self, hash: u32, now: Seconds) -> bool {
-        let known = self.sources.iter().find(|slot| (slot.load(Ordering::Relaxed) >> 32) as u32 == hash);
+        let known = self.sources.iter().find(|slot| low(slot.load(Ordering::Relaxed) >> 32) == hash);
         let Some(slot) = known else { return false };
         let packed = u64::from(hash) << 32 | u64::from(now);
         if slot.load(Ordering::Relaxed) < packed {
@@ -119,7 +124,7 @@ impl Usage {
 
     /// A source is new here; it takes the place of the one that was not seen for longest.
     pub(super) fn note(&self, hash: u32, now: Seconds) {
-        let oldest = self.sources.iter().min_by_key(|slot| slot.load(Ordering::Relaxed) as u32);
+        let oldest = self.sources.iter().min_by_key(|slot| low(slot.load(Ordering::Relaxed)));
         if let Some(slot) = oldest {
             slot.store(u64::from(hash) << 32 | u64::from(now), Ordering::Relaxed);
         }
@@ -128,12 +133,17 @@ impl Usage {
     /// The sources by the hashes of their names, and when each was seen last.
     pub fn sources(&self) -> impl Iterator<Item = (u32, Seconds)> {
         let seen = self.sources.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|packed| *packed > 0);
-        seen.map(|packed| ((packed >> 32) as u32, packed as u32))
+        seen.map(|packed| (low(packed >> 32), low(packed)))
     }
+}
+
+/// The lower half.
+fn low(packed: u64) -> u32 {
+    u32::try_from(packed & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 /// The hash of a name, the same as long as this process runs; never 0.
 pub fn hash_of(name: &[u8]) -> u32 {
     static STATE: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::default);
-    (STATE.hash_one(name) as u32).max(1)
+    low(STATE.hash_one(name)).max(1)
 }

@@ -1,0 +1,220 @@
+//! Writes what was counted into `status.activity`: each key at most once a minute, all together within a budget, and
+//! every call exactly once, whatever other verifiers write and whether or not an answer comes back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::fold::{Delta, fold};
+use super::ledger::Turn;
+use super::usage::{Seconds, Totals};
+use crate::api::{Activity as Status, ApiKey, Requests, Writer, names};
+use crate::key::KeyId;
+use crate::verifier::freshness::now;
+use crate::verifier::live::Uid;
+use crate::verifier::service::Service;
+
+/// How often it is looked whose turn it is.
+const TICK: Duration = Duration::from_millis(250);
+/// How often keys that are gone are forgotten.
+const TIDY: Duration = Duration::from_mins(1);
+/// How long one request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a write is tried anew at once when somebody else changed the key in between.
+const ATTEMPTS: usize = 5;
+/// Pauses of all writing while the API server cannot take them: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// At the end: how many writes at once, and how long they may take together.
+const AT_THE_END: (usize, Duration) = (8, Duration::from_secs(10));
+
+/// Writes for ever.
+pub struct Flusher {
+    service: Arc<Service>,
+    client: Client,
+    resource: ApiResource,
+    /// The name of this process.
+    writer: String,
+    /// Writes a second.
+    budget: u32,
+}
+
+/// What became of a write.
+enum Outcome {
+    Written,
+    /// There was nothing new after all.
+    Nothing,
+    /// The key is gone, and with it what was counted.
+    Gone,
+    /// The API server cannot take it now.
+    Busy,
+}
+
+/// What the API server said against it.
+enum Refusal {
+    Conflict,
+    Gone,
+    Busy,
+}
+
+impl Flusher {
+    /// For the process of this name; `budget` is how many writes a second it may send.
+    pub fn new(service: Arc<Service>, client: Client, writer: String, budget: u32) -> Self {
+        Self { service, client, resource: ApiResource::erase::<ApiKey>(&()), writer, budget }
+    }
+
+    /// Writes until dropped.
+    pub async fn run(&self) {
+        let (mut tokens, mut refilled, mut tidied) = (f64::from(self.budget), Instant::now(), Instant::now());
+        let mut pause = PAUSES.0;
+        loop {
+            sleep(TICK).await;
+            tokens += refilled.elapsed().as_secs_f64() * f64::from(self.budget);
+            (tokens, refilled) = (tokens.min(f64::from(self.budget)), Instant::now());
+            let mut turns = Vec::new();
+            while tokens >= 1.0
+                && let Some(turn) = self.next()
+            {
+                tokens -= 1.0;
+                turns.push(turn);
+            }
+            if tokens < 1.0 {
+                self.service.metrics.activity.exhausted.inc();
+            }
+            let written = stream::iter(turns).map(|turn| self.write(turn)).buffer_unordered(4);
+            let is_busy = written.any(async |outcome| matches!(outcome, Outcome::Busy)).await;
+            if is_busy {
+                sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+            } else {
+                pause = PAUSES.0;
+            }
+            if tidied.elapsed() > TIDY {
+                self.service.activity.ledger().tidy();
+                tidied = Instant::now();
+            }
+        }
+    }
+
+    /// Writes all that is left, as far as there is time.
+    pub async fn finish(&self) {
+        self.service.activity.ledger().touch_all();
+        let turns = stream::iter(std::iter::from_fn(|| self.next()));
+        let all = turns.map(|turn| self.write(turn)).buffer_unordered(AT_THE_END.0);
+        let breath = async |outcome| {
+            if matches!(outcome, Outcome::Busy) {
+                sleep(PAUSES.0).await;
+            }
+        };
+        let written = timeout(AT_THE_END.1, all.for_each(breath)).await;
+        let (left, _) = self.service.activity.waiting();
+        if written.is_err() || left > 0 {
+            tracing::warn!(keys = left, "stopped before the use of all keys was written down");
+        }
+    }
+
+    fn next(&self) -> Option<Turn> {
+        self.service.activity.ledger().next(now())
+    }
+
+    async fn write(&self, turn: Turn) -> Outcome {
+        let metrics = &self.service.metrics.activity;
+        let outcome = self.attempts(&turn).await;
+        match outcome {
+            Outcome::Written => drop(metrics.written.inc()),
+            Outcome::Nothing => {}
+            Outcome::Gone => {
+                metrics.dropped.inc();
+                self.service.activity.ledger().forget(turn.uid);
+            }
+            Outcome::Busy => {
+                metrics.failed.inc();
+                self.service.activity.ledger().failed(&turn, now());
+            }
+        }
+        outcome
+    }
+
+    async fn attempts(&self, turn: &Turn) -> Outcome {
+        for _ in 0..ATTEMPTS {
+            match self.attempt(turn).await {
+                Ok(outcome) => return outcome,
+                Err(Refusal::Conflict) => drop(self.service.metrics.activity.conflicts.inc()),
+                Err(Refusal::Gone) => return Outcome::Gone,
+                Err(Refusal::Busy) => return Outcome::Busy,
+            }
+        }
+        Outcome::Busy
+    }
+
+    /// Reads what stands there, adds what is new, and writes it on condition that nobody else did in between.
+    async fn attempt(&self, turn: &Turn) -> Result<Outcome, Refusal> {
+        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &turn.namespace, &self.resource);
+        let key = timeout(PATIENCE, api.get(&turn.name)).await.map_err(|_| Refusal::Busy)?.map_err(refusal)?;
+        if key.metadata.uid.as_deref().map(Uid::from) != Some(turn.uid) {
+            return Err(Refusal::Gone);
+        }
+        // What a person wrote there and no version of ours can read is begun anew.
+        let before: Option<Status> = serde_json::from_value(key.data["status"]["activity"].clone()).ok();
+        let ours = before.as_ref().and_then(|before| before.writers.iter().find(|writer| writer.name == self.writer));
+        let base = self.service.activity.ledger().base(turn.uid, ours.map(|writer| writer.sequence));
+        let totals = turn.take();
+        let delta = self.delta(turn, &base, &totals);
+        if delta.requests == Requests::default() {
+            self.service.activity.ledger().arrived(turn.uid, totals, now());
+            return Ok(Outcome::Nothing);
+        }
+        let sequence = self.service.activity.ledger().sending(turn.uid, totals.clone());
+        let writer = Writer { name: self.writer.clone(), sequence };
+        let activity = fold(before, &delta, &writer, Timestamp::now());
+        let patch = Patch::Merge(json!({
+            "metadata": {"resourceVersion": key.metadata.resource_version},
+            "status": {"activity": activity},
+        }));
+        let params = PatchParams { field_manager: Some(names::VERIFIER_MANAGER.to_owned()), ..PatchParams::default() };
+        let sent = api.patch_status(&turn.name, &params, &patch);
+        timeout(PATIENCE, sent).await.map_err(|_| Refusal::Busy)?.map_err(refusal)?;
+        self.service.activity.ledger().arrived(turn.uid, totals, now());
+        Ok(Outcome::Written)
+    }
+
+    fn delta(&self, turn: &Turn, base: &HashMap<KeyId, Totals>, totals: &HashMap<KeyId, Totals>) -> Delta {
+        let at = |seconds: Seconds| Timestamp::from_second(seconds.into()).unwrap_or(Timestamp::UNIX_EPOCH);
+        let count = |new: u64, old: u64| i64::try_from(new.saturating_sub(old)).unwrap_or(i64::MAX);
+        let mut delta = Delta::default();
+        for (id, totals) in totals {
+            let base = base.get(id).copied().unwrap_or_default();
+            delta.requests.allowed += count(totals.allowed, base.allowed);
+            delta.requests.denied += count(totals.denied, base.denied);
+            if totals.last_used > base.last_used {
+                delta.values.push((id.to_string(), at(totals.last_used)));
+            }
+            if totals.last_denied > base.last_denied {
+                let denied = totals.last_denied.map(|(seconds, code)| (at(seconds), code.as_str()));
+                delta.last_denied = delta.last_denied.max(denied);
+            }
+        }
+        let seen = turn.usages().iter().flat_map(|usage| usage.sources());
+        let named = seen.filter_map(|(hash, seconds)| Some((self.service.activity.product_of(hash)?, at(seconds))));
+        delta.sources = named.collect();
+        delta
+    }
+}
+
+fn refusal(error: kube::Error) -> Refusal {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => Refusal::Gone,
+        kube::Error::Api(status) if status.code == 409 => Refusal::Conflict,
+        error => {
+            tracing::warn!(%error, "the use of a key cannot be written down now; trying again");
+            Refusal::Busy
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What of each key is written down already, and which key's turn it is next. Pure: moments come from outside.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::usage::{Totals, Usage};
+use crate::key::KeyId;
+use crate::verifier::freshness::Moment;
+use crate::verifier::live::{Subject, Uid};
+
+/// How long calls are gathered before a key is written after a quiet spell.
+const GATHER: Duration = Duration::from_secs(2);
+/// How long a key rests between two writes.
+const REST: Duration = Duration::from_mins(1);
+
+/// All keys that were used since this process began.
+#[derive(Default)]
+pub struct Ledger {
+    keys: HashMap<Uid, Tally>,
+    /// Whose turn it is when, the one that waits for longest first.
+    queue: BTreeSet<(Moment, u64, Uid)>,
+    tickets: u64,
+}
+
+/// One key.
+struct Tally {
+    namespace: Box<str>,
+    name: Box<str>,
+    usages: Vec<Arc<Usage>>,
+    /// What is known to have arrived.
+    committed: HashMap<KeyId, Totals>,
+    /// Writes that may have arrived or may yet: their numbers, and what was counted when they were sent.
+    unsure: Vec<(i64, HashMap<KeyId, Totals>)>,
+    sequence: i64,
+    written: Option<Moment>,
+    queued: Option<(Moment, u64)>,
+    since: Option<Moment>,
+}
+
+/// A key whose turn it is.
+pub struct Turn {
+    /// `metadata.uid` of the ApiKey, as a print.
+    pub uid: Uid,
+    /// `metadata.namespace`
+    pub namespace: Box<str>,
+    /// `metadata.name`
+    pub name: Box<str>,
+    /// Since when there is something to write.
+    pub since: Moment,
+    usages: Vec<Arc<Usage>>,
+}
+
+impl Turn {
+    /// What is counted now, and by whom: sources are the usages' own.
+    pub fn take(&self) -> HashMap<KeyId, Totals> {
+        self.usages.iter().map(|usage| (usage.id, usage.take())).collect()
+    }
+
+    /// The values of the key.
+    pub fn usages(&self) -> &[Arc<Usage>] {
+        &self.usages
+    }
+}
+
+fn nanos(duration: Duration) -> Moment {
+    Moment::try_from(duration.as_nanos()).unwrap_or(Moment::MAX)
+}
+
+impl Ledger {
+    /// The counters of a value, the same ones each time it is asked for.
+    pub fn usage(&mut self, id: KeyId, subject: &Subject) -> Arc<Usage> {
+        let (namespace, name) = subject.full_name();
+        let tally = self.keys.entry(subject.uid()).or_insert_with(|| Tally {
+            namespace: namespace.into(),
+            name: name.into(),
+            usages: Vec::new(),
+            committed: HashMap::new(),
+            unsure: Vec::new(),
+            sequence: 0,
+            written: None,
+            queued: None,
+            since: None,
+        });
+        if let Some(known) = tally.usages.iter().find(|usage| usage.id == id) {
+            return known.clone();
+        }
+        let usage = Arc::new(Usage::new(id, subject.uid()));
+        tally.usages.push(usage.clone());
+        usage
+    }
+
+    /// There is something to write of a key.
+    pub fn touch(&mut self, uid: Uid, now: Moment) {
+        let Some(tally) = self.keys.get_mut(&uid) else { return };
+        tally.since.get_or_insert(now);
+        if tally.queued.is_none() {
+            let rested = tally.written.map_or(0, |written| written.saturating_add(nanos(REST)));
+            self.queue(uid, rested.max(now.saturating_add(nanos(GATHER))));
+        }
+    }
+
+    fn queue(&mut self, uid: Uid, due: Moment) {
+        self.tickets += 1;
+        if let Some(tally) = self.keys.get_mut(&uid) {
+            tally.queued = Some((due, self.tickets));
+            self.queue.insert((due, self.tickets, uid));
+        }
+    }
+
+    /// The key whose turn it is, if it is anybody's.
+    pub fn next(&mut self, now: Moment) -> Option<Turn> {
+        let &(due, ticket, uid) = self.queue.first()?;
+        if due > now {
+            return None;
+        }
+        self.queue.remove(&(due, ticket, uid));
+        let tally = self.keys.get_mut(&uid)?;
+        tally.queued = None;
+        let (namespace, name) = (tally.namespace.clone(), tally.name.clone());
+        Some(Turn { uid, namespace, name, since: tally.since.take().unwrap_or(now), usages: tally.usages.clone() })
+    }
+
+    /// What is known to stand in the status, where that names this as our last write. A write that timed out is known to
+    /// have arrived when its number stands there.
+    pub fn base(&self, uid: Uid, sequence: Option<i64>) -> HashMap<KeyId, Totals> {
+        let Some(tally) = self.keys.get(&uid) else { return HashMap::new() };
+        let arrived = tally.unsure.iter().find(|(number, _)| Some(*number) == sequence);
+        arrived.map_or_else(|| tally.committed.clone(), |(_, totals)| totals.clone())
+    }
+
+    /// A write is about to be sent; its number.
+    pub fn sending(&mut self, uid: Uid, totals: HashMap<KeyId, Totals>) -> i64 {
+        let Some(tally) = self.keys.get_mut(&uid) else { return 0 };
+        tally.sequence += 1;
+        tally.unsure.push((tally.sequence, totals));
+        tally.sequence
+    }
+
+    /// These totals stand in the status.
+    pub fn arrived(&mut self, uid: Uid, totals: HashMap<KeyId, Totals>, now: Moment) {
+        if let Some(tally) = self.keys.get_mut(&uid) {
+            tally.committed = totals;
+            tally.unsure.clear();
+            tally.written = Some(now);
+            // Calls that came meanwhile wait for the key's rest to be over.
+            if let Some((due, ticket)) = tally.queued.take() {
+                self.queue.remove(&(due, ticket, uid));
+                self.queue(uid, due.max(now.saturating_add(nanos(REST))));
+            }
+        }
+    }
+
+    /// It did not work; the key keeps its place among those who wait.
+    pub fn failed(&mut self, turn: &Turn, now: Moment) {
+        if let Some(tally) = self.keys.get_mut(&turn.uid) {
+            tally.since = Some(tally.since.map_or(turn.since, |since| since.min(turn.since)));
+            if tally.queued.is_none() {
+                self.queue(turn.uid, now);
+            }
+        }
+    }
+
+    /// The key is gone.
+    pub fn forget(&mut self, uid: Uid) {
+        if let Some((due, ticket)) = self.keys.remove(&uid).and_then(|tally| tally.queued) {
+            self.queue.remove(&(due, ticket, uid));
+        }
+    }
+
+    /// Puts everything that was ever counted in the queue: the last chance before the process ends.
+    pub fn touch_all(&mut self) {
+        let idle: Vec<Uid> = self.keys.iter().filter(|(_, tally)| !tally.is_written()).map(|(uid, _)| *uid).collect();
+        self.queue.clear();
+        for uid in idle {
+            self.queue(uid, 0);
+        }
+    }
+
+    /// Forgets the keys that nobody can call with any more and of which everything is written.
+    pub fn tidy(&mut self) {
+        self.keys.retain(|_, tally| {
+            let is_held = tally.usages.iter().any(|usage| Arc::strong_count(usage) > 1);
+            tally.queued.is_some() || is_held || !tally.is_written()
+        });
+    }
+
+    /// How many keys wait, and since when the one that waits for longest.
+    pub fn waiting(&self) -> (usize, Option<Moment>) {
+        let waiting = self.keys.values().filter(|tally| tally.queued.is_some());
+        (self.queue.len(), waiting.filter_map(|tally| tally.since).min())
+    }
+}
+
+impl Tally {
+    fn is_written(&self) -> bool {
+        let is_known = |usage: &Arc<Usage>| {
+            let committed = self.committed.get(&usage.id).copied().unwrap_or_default();
+            usage.peek() == committed
+        };
+        self.usages.iter().all(is_known)
+    }
+}

@@ -26,8 +26,10 @@ test: ## Run every test, on a real API server and behind real gateways
 	@tests/gateways/tools >/dev/null
 	cargo test --locked
 
-bench: ## Measure a decision beside its limit
+bench: ## Measure a decision beside its limit, and the verifier beside servers that decide nothing (about 15 minutes)
 	cargo bench --locked --bench decide
+	@tests/gateways/tools >/dev/null
+	cargo bench --locked --bench serve
 
 crds: ## Generate crds/, the chart's copies and docs/reference.md from the types
 	$(BUILD)

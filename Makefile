@@ -26,10 +26,12 @@ test: ## Run every test, on a real API server and behind real gateways
 	@tests/gateways/tools >/dev/null
 	cargo test --locked
 
-bench: ## Measure a decision beside its limit, and how long a disabled key passes
+bench: ## Measure a decision, a disabled key's last moments, and the verifier beside servers that decide nothing (about 20 minutes)
 	@$(TOOLS) >/dev/null
+	@tests/gateways/tools >/dev/null
 	cargo bench --locked --bench decide
 	cargo bench --locked --bench disable
+	cargo bench --locked --bench serve
 
 crds: ## Generate crds/, the chart's copies and docs/reference.md from the types
 	$(BUILD)

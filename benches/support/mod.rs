@@ -1,6 +1,6 @@
 //! An index with as many keys as one likes, without a cluster and without 20 ms of argon2id for each.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeMap;
 
@@ -31,8 +31,13 @@ pub fn minted(count: usize) -> Vec<String> {
     (0..count).map(|_| Plaintext::mint("kw").unwrap().expose().to_owned()).collect()
 }
 
-/// An index with `size` keys of one account.
+/// An index with `size` keys of one account, and a sample of them.
 pub fn filled(size: usize) -> Filled {
+    filled_with(size, SAMPLE)
+}
+
+/// The same with at most so many keys in the sample.
+pub fn filled_with(size: usize, sample: usize) -> Filled {
     let pepper = Pepper::generate(Timestamp::now()).unwrap();
     let grant = Grant::new::<&str>(AccessLevel::Full, &[]).unwrap();
     let index = Index::default();
@@ -41,7 +46,7 @@ pub fn filled(size: usize) -> Filled {
         "acme",
         Some(Ceiling { grant: grant.clone(), disabled: false, max_lifetime: None, metadata: BTreeMap::new() }),
     );
-    let every = size.div_ceil(SAMPLE);
+    let every = size.div_ceil(sample);
     let mut known = Vec::new();
     for n in 0..size {
         let plaintext = Plaintext::mint("kw").unwrap();

@@ -133,7 +133,7 @@ fn process_name() -> String {
 }
 
 /// `ext_authz`, and the gRPC health service, which says whether this verifier is ready.
-fn grpc_router(service: Arc<service::Service>, places: credential::Places, shutdown: Shutdown) -> axum::Router {
+pub fn grpc_router(service: Arc<service::Service>, places: credential::Places, shutdown: Shutdown) -> axum::Router {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut ready = service.freshness.ready();
     tokio::spawn(async move {

@@ -1,0 +1,85 @@
+//! The servers: the real one, and those of the same stack that look at nothing.
+//!
+//! Each says on its first line where it listens, and ends when its standard input does.
+
+use std::io::{BufRead, Read, stdin};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use keywright::server::{Limits, Shutdown, bind, serve};
+use keywright::telemetry::{self, LogFormat};
+use keywright::verifier;
+use keywright::verifier::access_log::AccessLog;
+use keywright::verifier::credential::Places;
+use keywright::verifier::freshness::{Progress, WATCHES, now};
+use keywright::verifier::http::{self, Http};
+use keywright::verifier::metrics::Metrics;
+use keywright::verifier::service::Service;
+use prometheus_client::registry::Registry;
+
+use super::answers::{self, Answers};
+use super::support::{Filled, filled_with};
+
+/// As the command line has it by default.
+const MAX_STALENESS: Duration = Duration::from_mins(30);
+
+#[tokio::main]
+pub async fn run(role: &str, keys: usize) {
+    // As the program has it by default: without it, spans of libraries cost more.
+    telemetry::start("info", LogFormat::Text).unwrap();
+    let shutdown = Shutdown::on_signal(Duration::ZERO).unwrap();
+    match role {
+        "real" => {
+            let (service, known) = service(keys);
+            let grpc = verifier::grpc_router(service.clone(), Places::default(), shutdown.clone());
+            let method_header = Some(axum::http::HeaderName::from_static("x-original-method"));
+            let http = http::router(Http { service, places: Places::default(), method_header });
+            listen(http, grpc, shutdown, known).await;
+        }
+        role => {
+            let Answers { http, grpc } = Answers::hear(role);
+            listen(http, grpc, shutdown, Vec::new()).await;
+        }
+    }
+}
+
+/// A service that is ready, as after its lists are complete.
+fn service(keys: usize) -> (Arc<Service>, Vec<String>) {
+    let Filled { index, known } = filled_with(keys, keys);
+    let mut service = Service::new(Metrics::register(&mut Registry::default()), 1, MAX_STALENESS, AccessLog::new(0.0));
+    service.index = index;
+    for _ in 0..WATCHES {
+        Progress::new("bench", &service.freshness).listed("1", now(), true);
+    }
+    (Arc::new(service), known)
+}
+
+async fn listen(http: Router, grpc: Router, shutdown: Shutdown, known: Vec<String>) {
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let (http_listener, grpc_listener) = (bind(any).await.unwrap(), bind(any).await.unwrap());
+    let address = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap();
+    println!("{} {}", address(&http_listener), address(&grpc_listener));
+    // The keys of the bench, which nobody will ever hold, to the process that asks with them.
+    for key in known {
+        println!("{key}");
+    }
+    println!();
+    std::thread::spawn(|| {
+        let _ = stdin().lock().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    let limits = Limits { connections: 16_384 };
+    tokio::join!(
+        serve(http_listener, http, limits, None, shutdown.clone()),
+        serve(grpc_listener, grpc, limits, None, shutdown),
+    );
+}
+
+/// A line of standard input, which its sender wrote in hexadecimal digits.
+pub fn heard() -> Vec<u8> {
+    let mut line = String::new();
+    stdin().lock().read_line(&mut line).unwrap();
+    answers::HEX.decode(line.trim_end().as_bytes()).unwrap()
+}

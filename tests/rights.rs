@@ -354,7 +354,7 @@ async fn the_operator_gives_nobody_rights_and_does_not_free_itself() {
 }
 
 #[tokio::test]
-async fn the_verifier_reads_entries_and_writes_nothing() {
+async fn the_verifier_reads_entries_and_writes_nothing_but_the_use_of_keys() {
     let Scene { namespace, verifier, .. } = scene().await;
     for all in [&secrets(&namespace), "/api/v1/secrets"] {
         verifier.has_no_right_to("secrets", reads(all, "foreign")).await;
@@ -371,8 +371,38 @@ async fn the_verifier_reads_entries_and_writes_nothing() {
         verifier.has_no_right_to(kind, writes(&all, "storefront")).await;
         let status = format!("{all}/storefront/status");
         let (update, patch) = (ask("PUT", &status), patch("merge-patch+json", &status, &json!({"status": {}})));
-        verifier.has_no_right_to(&format!("{kind}/status"), vec![("update", update), ("patch", patch)]).await;
+        verifier.has_no_right_to(&format!("{kind}/status"), vec![("update", update)]).await;
+        if kind != "apikeys" {
+            verifier.has_no_right_to(&format!("{kind}/status"), vec![("patch", patch)]).await;
+        }
     }
+}
+
+#[tokio::test]
+async fn of_a_keys_status_the_verifier_writes_only_its_use() {
+    let Scene { namespace, admin, verifier, .. } = scene().await;
+    let all = format!("/apis/keywright.dev/v1alpha1/namespaces/{namespace}/apikeys");
+    let key = json!({"apiVersion": "keywright.dev/v1alpha1", "kind": "ApiKey", "metadata": {"name": "watched"},
+        "spec": {"account": "acme", "accessLevel": "Full"}});
+    admin.may(ask("POST", &all).with(&key)).await;
+    let status = format!("{all}/watched/status");
+    let given = json!({"status": {"state": "Active", "keyId": "7hx3k9m2pq4d"}});
+    admin.may(patch("merge-patch+json", &status, &given)).await;
+    let activity = json!({"asOf": "2030-01-01T00:00:00Z", "requests": {"allowed": 1, "denied": 0}});
+    verifier.may(patch("merge-patch+json", &status, &json!({"status": {"activity": activity}}))).await;
+    for (what, body) in [
+        ("another field", json!({"state": "Disabled"})),
+        ("a field beside it", json!({"activity": activity, "hint": "kw_0"})),
+        ("a field that is not there", json!({"secretName": "other"})),
+        ("a field taken away", json!({"keyId": null})),
+    ] {
+        let ask = patch("merge-patch+json", &status, &json!({"status": body}));
+        let (code, text) = verifier.send(&ask).await;
+        assert_eq!(code, 403, "{what}: {text}");
+        assert!(text.contains("the Keywright verifier writes only status.activity"), "{what}: {text}");
+    }
+    let (code, text) = verifier.send(&patch("merge-patch+json", &status, &json!({"status": null}))).await;
+    assert_eq!(code, 403, "{text}");
 }
 
 #[tokio::test]

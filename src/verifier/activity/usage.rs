@@ -86,7 +86,10 @@ impl Usage {
             }
         } else {
             stripe.denied.fetch_add(1, Ordering::SeqCst);
-            stripe.last_denied.fetch_max(u64::from(now) << 8 | code as u64, Ordering::Relaxed);
+            // Of several within a second the last one's code stays.
+            if low(stripe.last_denied.load(Ordering::Relaxed) >> 8) <= now {
+                stripe.last_denied.store(u64::from(now) << 8 | code as u64, Ordering::Relaxed);
+            }
         }
         !self.pending.load(Ordering::SeqCst) && !self.pending.swap(true, Ordering::SeqCst)
     }

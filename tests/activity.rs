@@ -1,0 +1,110 @@
+//! How keys are used, as their status says it: exact to the call, whatever happens between the verifiers and the API server.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "activity/fixture.rs"]
+mod fixture;
+#[path = "activity/loss.rs"]
+mod loss;
+#[path = "support/mod.rs"]
+mod support;
+
+use fixture::{operator, until_totals, verifier};
+use keywright::api::{Activity, Requests};
+use serde_json::json;
+use support::cluster::Cluster;
+use support::space::Space;
+
+fn requests(allowed: i64, denied: i64) -> Requests {
+    Requests { allowed, denied }
+}
+
+#[tokio::test]
+async fn the_status_of_a_key_says_how_often_and_when_and_by_whom_it_was_used() {
+    let cluster = Cluster::shared().await;
+    let (_operator, verifier) = (operator().await, verifier(cluster, &[]).await);
+    let space = Space::new(cluster).await;
+    let key = space.ready_key("storefront").await;
+    verifier.eventually_says("ok", "scope=any", &key).await;
+    let bearer = format!("Bearer {key}");
+    for agent in ["curl/8.5.0", "Mozilla/5.0 (X11; Linux x86_64)", "curl/8.5.0", "evil\u{7f}\u{1}"] {
+        verifier.auth("scope=orders:read", &[("Authorization", &bearer), ("User-Agent", agent)]).await;
+    }
+    let activity: Activity = until_totals(&space, "storefront", |total| total.allowed >= 4).await;
+    let names: Vec<&str> = activity.sources.iter().map(|source| source.name.as_str()).collect();
+    assert!(names.contains(&"curl/8.5.0") && names.contains(&"Mozilla/5.0"), "{names:?}");
+    assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_graphic())), "{names:?}");
+    let used = activity.last_used_at.unwrap();
+    assert!(used.0 <= activity.as_of.0 && activity.last_denied_at.is_none());
+    assert_eq!((activity.values.len(), activity.hours.len(), activity.days.len()), (1, 1, 1));
+    assert_eq!((&*activity.values[0].key_id, &activity.values[0].last_used_at), (&key[3..15], &used));
+    assert_eq!(activity.hours[0].requests, activity.requests);
+    assert_eq!((activity.writers.len(), activity.writers[0].sequence), (1, 1));
+}
+
+#[tokio::test]
+async fn refusals_count_too_also_of_who_knows_only_the_id() {
+    let cluster = Cluster::shared().await;
+    let (_operator, verifier) = (operator().await, verifier(cluster, &[]).await);
+    let space = Space::new(cluster).await;
+    let key = space.ready_key("storefront").await;
+    let other = space.ready_key("other").await;
+    verifier.eventually_says("ok", "scope=any", &other).await;
+    space.patch_key("storefront", json!({"spec": {"disabled": true}})).await;
+    verifier.eventually_says("disabled", "scope=any", &key).await;
+    // The id of one with the secret of the other, and a right checksum.
+    let stolen = fixture::with_id_of(&key, &other);
+    assert_eq!(verifier.code("scope=any", &stolen).await, "unknown");
+    let bearer = format!("Bearer {stolen}");
+    verifier.auth("scope=any", &[("Authorization", &bearer), ("User-Agent", "thief/1.0")]).await;
+    let activity = until_totals(&space, "storefront", |total| total.denied >= 3).await;
+    assert_eq!(activity.last_denied_code.as_deref(), Some("unknown"));
+    assert!(activity.last_denied_at.is_some());
+    assert!(activity.sources.iter().all(|source| source.name != "thief/1.0"), "who has no secret names no source");
+}
+
+#[tokio::test]
+async fn two_verifiers_lose_no_call_and_count_none_twice() {
+    let cluster = Cluster::shared().await;
+    let _operator = operator().await;
+    let (first, second) = (verifier(cluster, &[]).await, verifier(cluster, &[]).await);
+    let space = Space::new(cluster).await;
+    let mut keys = Vec::new();
+    for n in 0..10 {
+        keys.push(space.ready_key(&format!("key-{n}")).await);
+    }
+    let before = fixture::settled(&[&first, &second], &keys).await;
+    for round in 0..20 {
+        for key in &keys {
+            assert_eq!(first.code("scope=any", key).await, "ok");
+            let (asks, says) =
+                if round % 2 == 0 { ("scope=any", "ok") } else { ("scope=any&account=a/b", "wrong_account") };
+            assert_eq!(second.code(asks, key).await, says);
+        }
+    }
+    // What is left is written when they stop.
+    for verifier in [&first, &second] {
+        fixture::stop(verifier);
+    }
+    for (n, known) in before.iter().enumerate() {
+        let activity = until_totals(&space, &format!("key-{n}"), |total| total.allowed >= known + 30).await;
+        assert_eq!(activity.requests, requests(known + 30, 10), "key-{n}");
+        assert_eq!(activity.writers.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn writing_wakes_the_operator_for_nothing_and_the_operator_takes_nothing_away() {
+    let cluster = Cluster::shared().await;
+    let (operator, verifier) = (operator().await, verifier(cluster, &[]).await);
+    let space = Space::new(cluster).await;
+    let key = space.ready_key("storefront").await;
+    verifier.eventually_says("ok", "scope=any", &key).await;
+    let activity = until_totals(&space, "storefront", |total| total.allowed >= 1).await;
+    let reconciled = fixture::metric(operator, "keywright_reconciled_total").await;
+    space.patch_key("storefront", json!({"spec": {"displayName": "Storefront"}})).await;
+    let status = space.until_observed("storefront").await.status.unwrap();
+    assert_eq!(status.activity, Some(activity));
+    // Other tests' keys are reconciled as well; this one's was told apart by its observed generation.
+    assert!(fixture::metric(operator, "keywright_reconciled_total").await > reconciled);
+}

@@ -43,6 +43,31 @@ async fn the_status_of_a_key_says_how_often_and_when_and_by_whom_it_was_used() {
 }
 
 #[tokio::test]
+async fn networks_are_noted_only_on_request_and_only_from_the_header_that_the_gateway_sets() {
+    let cluster = Cluster::shared().await;
+    let _operator = operator().await;
+    let quiet = verifier(cluster, &["--activity-sources=none"]).await;
+    let curious = verifier(cluster, &["--activity-sources=networks", "--client-header=X-Real-IP"]).await;
+    let space = Space::new(cluster).await;
+    for (name, verifier) in [("quiet", &quiet), ("curious", &curious)] {
+        let key = space.ready_key(name).await;
+        verifier.eventually_says("ok", "scope=any", &key).await;
+        let bearer = format!("Bearer {key}");
+        for client in ["203.0.113.77", "203.0.113.78", "2001:db8:aaaa::1", "nonsense"] {
+            let headers = [("X-Real-IP", client), ("X-Forwarded-For", "192.0.2.1"), ("User-Agent", "curl/8.5.0")];
+            verifier.auth("scope=any", &[&[("Authorization", bearer.as_str())], &headers[..]].concat()).await;
+        }
+        fixture::stop(verifier);
+    }
+    let said = until_totals(&space, "curious", |total| total.allowed == 5).await;
+    let mut networks: Vec<&str> = said.networks.iter().map(|network| network.name.as_str()).collect();
+    networks.sort_unstable();
+    assert_eq!(networks, ["2001:db8:aaaa::/48", "203.0.113.0/24"]);
+    let said = until_totals(&space, "quiet", |total| total.allowed == 5).await;
+    assert!(said.networks.is_empty() && said.sources.is_empty(), "{said:?}");
+}
+
+#[tokio::test]
 async fn refusals_count_too_also_of_who_knows_only_the_id() {
     let cluster = Cluster::shared().await;
     let (_operator, verifier) = (operator().await, verifier(cluster, &[]).await);

@@ -8,6 +8,7 @@ use axum::http::HeaderName;
 
 use super::duration;
 use crate::server::TlsFiles;
+use crate::verifier::activity::Sources;
 use crate::verifier::credential::Places;
 use crate::verifier::{self, Config};
 
@@ -42,6 +43,15 @@ pub(super) struct Args {
     /// always set it itself, or a client could
     #[arg(long, env = "KEYWRIGHT_METHOD_HEADER")]
     method_header: Option<HeaderName>,
+
+    /// What is noted in status.activity of who calls with a key
+    #[arg(long, env = "KEYWRIGHT_ACTIVITY_SOURCES", value_enum, default_value_t)]
+    activity_sources: Sources,
+
+    /// The header in which the gateway tells the client's address, such as X-Real-IP, for --activity-sources=networks; over
+    /// gRPC Envoy tells it by itself. The gateway must always set it itself, or a client could
+    #[arg(long, env = "KEYWRIGHT_CLIENT_HEADER")]
+    client_header: Option<HeaderName>,
 
     /// How many argon2id checks may run at once, each with 19 MiB; they are needed only while tags are older than
     /// the pepper
@@ -107,6 +117,8 @@ impl Args {
             method_header: self.method_header,
             slow_checks: usize::from(self.argon2_checks),
             max_staleness: self.max_staleness,
+            client_header: self.client_header,
+            activity_sources: self.activity_sources,
             activity_budget: self.activity_budget,
             access_log: self.access_log,
             shutdown_delay: self.shutdown_delay,

@@ -1,5 +1,7 @@
 //! What is known of a call besides its key and its question.
 
+use std::net::IpAddr;
+
 use super::metrics::Transport;
 
 /// A call, as its transport brings it. Headers are looked at only where somebody wants them.
@@ -8,12 +10,14 @@ pub struct Call<'r> {
     pub transport: Transport,
     /// The value of a header of the client's request, by its name in lower case.
     pub header: &'r (dyn Fn(&'static str) -> Option<&'r [u8]> + Sync),
+    /// The address that the client's request came from, as the gateway says it.
+    pub client: &'r (dyn Fn() -> Option<IpAddr> + Sync),
 }
 
 impl<'r> Call<'r> {
     /// A call whose headers say nothing of its client.
     pub fn bare(transport: Transport) -> Self {
-        Self { transport, header: &|_| None }
+        Self { transport, header: &|_| None, client: &|| None }
     }
 
     /// The trace that it belongs to, by W3C Trace Context: 32 hexadecimal digits, the second field of `traceparent`.
@@ -38,7 +42,7 @@ mod tests {
             (format!("00-{}\n-b7ad6b7169203331-01", &id[1..]), None),
             (String::new(), None),
         ] {
-            let call = Call { transport: Transport::auth, header: &|_| Some(header.as_bytes()) };
+            let call = Call { transport: Transport::auth, header: &|_| Some(header.as_bytes()), client: &|| None };
             assert_eq!(call.trace_id(), expected, "{header}");
         }
     }

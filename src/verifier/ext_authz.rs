@@ -5,6 +5,7 @@
 //! fall to `failure_mode_allow`.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use envoy_types::ext_authz::v3::pb::{
     Authorization, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderAppendAction, HeaderValue as PbHeader,
     HeaderValueOption, HttpResponse, HttpStatus, OkHttpResponse,
 };
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
+use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer};
 use envoy_types::pb::google::protobuf::{ListValue, Struct, Value, value::Kind};
 use envoy_types::pb::google::rpc;
 use futures::FutureExt;
@@ -70,7 +72,8 @@ impl ExtAuthz {
             None => denied(Answer::to(verdict, &question)),
         };
         let header = |name: &'static str| headers.values(name).next();
-        let call = Call { transport: Transport::grpc, header: &header };
+        let client = || client(attributes.source.as_ref()?);
+        let call = Call { transport: Transport::grpc, header: &header, client: &client };
         self.service.check(&call, credential, &question, render).await
     }
 
@@ -87,6 +90,14 @@ impl ExtAuthz {
 
     fn bad_route(&self, why: &str) -> Answer {
         self.service.refuse(Code::BadRoute, Transport::grpc, |verdict| Answer::bad_route(verdict.code, why))
+    }
+}
+
+/// The address that Envoy takes for the client's.
+fn client(peer: &Peer) -> Option<IpAddr> {
+    match peer.address.as_ref()?.address.as_ref()? {
+        AddressKind::SocketAddress(socket) => socket.address.parse().ok(),
+        _ => None,
     }
 }
 

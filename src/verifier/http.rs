@@ -40,6 +40,8 @@ pub struct Http {
     pub places: Places,
     /// The header in which the gateway tells the original request's method; `None` makes `resource=` a bad route.
     pub method_header: Option<HeaderName>,
+    /// The header in which the gateway tells the client's address; `None` says nothing of it.
+    pub client_header: Option<HeaderName>,
 }
 
 /// The public routes.
@@ -89,7 +91,10 @@ impl Http {
             Ok(question) => {
                 let render = |verdict: &Verdict<'_>| Answer::to(verdict, &question);
                 let header = |name: &'static str| Some(headers.get(name)?.as_bytes());
-                let call = Call { transport: Transport::auth, header: &header };
+                let client = || {
+                    std::str::from_utf8(headers.get(self.client_header.as_ref()?)?.as_bytes()).ok()?.trim().parse().ok()
+                };
+                let call = Call { transport: Transport::auth, header: &header, client: &client };
                 self.service.check(&call, self.places.find(headers), &question, render).await
             }
             Err(error) => {

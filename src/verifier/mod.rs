@@ -55,6 +55,10 @@ pub struct Config {
     pub places: credential::Places,
     /// The header in which the gateway tells the original method.
     pub method_header: Option<axum::http::HeaderName>,
+    /// The header in which the gateway tells the client's address.
+    pub client_header: Option<axum::http::HeaderName>,
+    /// What is noted of who calls.
+    pub activity_sources: activity::Sources,
     /// How many argon2id checks may run at once.
     pub slow_checks: usize,
     /// Past which age of what is known nothing is answered any more; zero is never.
@@ -83,12 +87,14 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let admin_listener = server::bind(config.admin).await?;
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
-    let service = Arc::new(service::Service::new(
+    let mut service = service::Service::new(
         metrics,
         config.slow_checks,
         config.max_staleness,
         access_log::AccessLog::new(config.access_log),
-    ));
+    );
+    service.activity = activity::Activity::new(config.activity_sources);
+    let service = Arc::new(service);
     registry.register_collector(Box::new(IndexSize(service.clone())));
 
     let shutdown = Shutdown::on_signal(config.shutdown_delay)?;
@@ -112,7 +118,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     });
     let follower = tokio::spawn(follow(client, service.clone()));
     let grpc = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
-    let http = http::Http { service, places: config.places, method_header: config.method_header };
+    let http = http::Http {
+        service,
+        places: config.places,
+        method_header: config.method_header,
+        client_header: config.client_header,
+    };
     tracing::info!(address = %config.listen, grpc = %config.grpc, "answering /auth, /v1/verify and ext_authz");
     tokio::join!(
         server::serve(listener, http::router(http), limits, tls.clone(), shutdown.clone()),

@@ -273,7 +273,8 @@ impl Verifier {
         let service = Arc::new(service);
         let places = keywright::verifier::credential::Places::default();
         let method_header = Some(http::HeaderName::from_static("x-original-method"));
-        let http = router(Http { service: service.clone(), places: places.clone(), method_header });
+        let http =
+            router(Http { service: service.clone(), places: places.clone(), method_header, client_header: None });
         Self { http, grpc: ExtAuthz { service, places } }
     }
 }

@@ -201,9 +201,9 @@ impl Flusher {
                 delta.last_denied = delta.last_denied.max(denied);
             }
         }
-        let seen = turn.usages().iter().flat_map(|usage| usage.sources());
-        let named = seen.filter_map(|(hash, seconds)| Some((self.service.activity.product_of(hash)?, at(seconds))));
-        delta.sources = named.collect();
+        let named = |(hash, seconds)| Some((self.service.activity.named(hash)?, at(seconds)));
+        delta.sources = turn.usages().iter().flat_map(|usage| usage.products.all()).filter_map(named).collect();
+        delta.networks = turn.usages().iter().flat_map(|usage| usage.known_networks()).filter_map(named).collect();
         delta
     }
 }

@@ -4,6 +4,7 @@
 //! verifiers have said; [`flush`] is the edge that writes.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -20,53 +21,88 @@ pub mod ledger;
 pub mod usage;
 
 use ledger::Ledger;
-use usage::{Seconds, hash_of};
+use usage::{Seconds, Seen, Usage, hash_of};
 
 /// The longest name of a product that is kept, in bytes.
 const LONGEST_PRODUCT: usize = 64;
-/// The most products that are told apart in one process; clients can say what they like.
-const MOST_PRODUCTS: usize = 4096;
+/// The most names that are told apart in one process; clients can say what they like.
+const MOST_NAMES: usize = 4096;
 /// What the others are called.
 const OTHERS: &str = "(others)";
+
+/// What is noted of who calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Sources {
+    /// Nothing
+    None,
+    /// The product in the User-Agent, such as curl/8.5.0
+    #[default]
+    Products,
+    /// The product, and the client's network (/24 or /48), which is personal data
+    Networks,
+}
 
 /// What this verifier has counted.
 #[derive(Default)]
 pub struct Activity {
     ledger: Mutex<Ledger>,
-    /// The names of products, by their hashes.
-    products: Mutex<HashMap<u32, Box<str>>>,
+    noted: Sources,
+    /// The names of products and networks, by their hashes.
+    names: Mutex<HashMap<u32, Box<str>>>,
 }
 
 impl Activity {
-    /// Counts a call with a value that exists. `is_holder` when its secret was right: only then is it told who calls.
+    /// Nothing yet.
+    pub fn new(noted: Sources) -> Self {
+        Self { noted, ..Self::default() }
+    }
+
+    /// Counts a call with a value that exists. `is_holder` when its secret was right: only then is it noted who calls.
     pub fn count(&self, live: &Live, id: KeyId, code: Code, is_holder: bool, at: Timestamp, call: &Call<'_>) {
         let usage = live.usage.get_or_init(|| self.ledger().usage(id, live.subject()));
         let seconds = Seconds::try_from(at.as_second()).unwrap_or_default();
-        if is_holder && let Some(product) = (call.header)("user-agent").map(product) {
-            let hash = hash_of(product);
-            if !product.is_empty() && !usage.saw(hash, seconds) {
-                usage.note(self.name(hash, product), seconds);
-            }
+        if is_holder {
+            self.note(usage, seconds, call);
         }
         if usage.count(code, seconds) {
             self.ledger().touch(usage.uid, now());
         }
     }
 
-    /// Remembers the name of a product; the hash that it is known by.
-    fn name(&self, hash: u32, product: &[u8]) -> u32 {
-        let mut products = self.products.lock().unwrap_or_else(PoisonError::into_inner);
-        if products.len() < MOST_PRODUCTS || products.contains_key(&hash) {
-            products.entry(hash).or_insert_with(|| clean(product).into());
+    fn note(&self, usage: &Usage, seconds: Seconds, call: &Call<'_>) {
+        if self.noted >= Sources::Products
+            && let Some(product) = (call.header)("user-agent").map(product).filter(|product| !product.is_empty())
+        {
+            self.saw(&usage.products, product, seconds, || clean(product));
+        }
+        if self.noted == Sources::Networks
+            && let Some((bytes, length)) = (call.client)().map(network)
+        {
+            self.saw(usage.networks(), &bytes[..length / 8], seconds, || name_of(bytes, length));
+        }
+    }
+
+    fn saw(&self, seen: &Seen, what: &[u8], seconds: Seconds, name: impl FnOnce() -> String) {
+        let hash = hash_of(what);
+        if !seen.again(hash, seconds) {
+            seen.note(self.name(hash, name), seconds);
+        }
+    }
+
+    /// Remembers a name; the hash that it is known by.
+    fn name(&self, hash: u32, name: impl FnOnce() -> String) -> u32 {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() < MOST_NAMES || names.contains_key(&hash) {
+            names.entry(hash).or_insert_with(|| name().into());
             return hash;
         }
         let others = hash_of(OTHERS.as_bytes());
-        products.entry(others).or_insert_with(|| OTHERS.into());
+        names.entry(others).or_insert_with(|| OTHERS.into());
         others
     }
 
-    fn product_of(&self, hash: u32) -> Option<String> {
-        self.products.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).map(ToString::to_string)
+    fn named(&self, hash: u32) -> Option<String> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).map(ToString::to_string)
     }
 
     /// How many keys wait to be written, and since when the one that waits for longest.
@@ -91,9 +127,47 @@ fn clean(product: &[u8]) -> String {
     product.iter().map(|&byte| if byte.is_ascii_graphic() { char::from(byte) } else { '?' }).collect()
 }
 
+/// The first bytes of an address that name its network, and how many bits of them count: 24, or 48 of IPv6.
+fn network(client: IpAddr) -> ([u8; 6], usize) {
+    let mut bytes = [0; 6];
+    match client.to_canonical() {
+        IpAddr::V4(client) => {
+            bytes[..3].copy_from_slice(&client.octets()[..3]);
+            (bytes, 24)
+        }
+        IpAddr::V6(client) => {
+            bytes.copy_from_slice(&client.octets()[..6]);
+            (bytes, 48)
+        }
+    }
+}
+
+fn name_of(bytes: [u8; 6], length: usize) -> String {
+    let [a, b, c, ..] = bytes;
+    if length == 24 {
+        return format!("{}/24", Ipv4Addr::new(a, b, c, 0));
+    }
+    let mut octets = [0; 16];
+    octets[..6].copy_from_slice(&bytes);
+    format!("{}/48", Ipv6Addr::from(octets))
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_an_address_only_its_network_is_kept() {
+        for (client, expected) in [
+            ("203.0.113.77", "203.0.113.0/24"),
+            ("::ffff:203.0.113.77", "203.0.113.0/24"),
+            ("2001:db8:aaaa:bbbb::1", "2001:db8:aaaa::/48"),
+        ] {
+            let (bytes, length) = network(client.parse().unwrap());
+            assert_eq!(name_of(bytes, length), expected);
+        }
+    }
 
     #[test]
     fn a_product_is_the_first_word_cut_off_and_cleaned() {

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::hash::BuildHasher;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use crate::key::KeyId;
 use crate::verifier::code::Code;
@@ -12,7 +12,7 @@ use crate::verifier::live::Uid;
 /// Unix time in whole seconds; it ends in 2106.
 pub type Seconds = u32;
 
-/// How many sources are remembered for each value.
+/// How many names of each kind are remembered for each value.
 pub const SOURCES: usize = 8;
 
 /// More threads than this share their cache lines.
@@ -41,9 +41,14 @@ pub struct Usage {
     /// Somebody knows that there is something to write down.
     pending: AtomicBool,
     stripes: Box<[Stripe]>,
-    /// Each the hash of a name and when it was seen: `hash << 32 | seconds`; 0 is none.
-    sources: [AtomicU64; SOURCES],
+    /// The programs that call.
+    pub products: Seen,
+    networks: OnceLock<Box<Seen>>,
 }
+
+/// The latest few of the names that were seen, each as its hash and when: `hash << 32 | seconds`; 0 is none.
+#[derive(Default)]
+pub struct Seen([AtomicU64; SOURCES]);
 
 /// The share of one thread.
 #[derive(Default)]
@@ -72,7 +77,7 @@ pub struct Totals {
 impl Usage {
     pub(super) fn new(id: KeyId, uid: Uid) -> Self {
         let stripes = std::iter::repeat_with(Stripe::default).take(*STRIPES).collect();
-        Self { id, uid, pending: AtomicBool::new(false), stripes, sources: Default::default() }
+        Self { id, uid, pending: AtomicBool::new(false), stripes, products: Seen::default(), networks: OnceLock::new() }
     }
 
     /// Counts a call. True when somebody must be told that there is something to write down.
@@ -114,10 +119,23 @@ impl Usage {
         totals
     }
 
-    /// A source was seen, by the hash of its name. False when it is new here, and `note` is to be called.
-    pub fn saw(&self, hash: u32, now: Seconds) -> bool {
-        let known = self.sources.iter().find(|slot| low(slot.load(Ordering::Relaxed) >> 32) == hash);
-        let Some(slot) = known else { return false };
+    /// The networks that call, where somebody asked for them.
+    pub fn networks(&self) -> &Seen {
+        self.networks.get_or_init(Box::default)
+    }
+
+    /// The networks that were seen.
+    pub(super) fn known_networks(&self) -> impl Iterator<Item = (u32, Seconds)> {
+        self.networks.get().into_iter().flat_map(|seen| seen.all())
+    }
+}
+
+impl Seen {
+    /// A name was seen, by its hash. False when it is new here, and [`Seen::note`] is to be called.
+    pub fn again(&self, hash: u32, now: Seconds) -> bool {
+        let Some(slot) = self.0.iter().find(|slot| low(slot.load(Ordering::Relaxed) >> 32) == hash) else {
+            return false;
+        };
         let packed = u64::from(hash) << 32 | u64::from(now);
         if slot.load(Ordering::Relaxed) < packed {
             slot.store(packed, Ordering::Relaxed);
@@ -125,17 +143,17 @@ impl Usage {
         true
     }
 
-    /// A source is new here; it takes the place of the one that was not seen for longest.
-    pub(super) fn note(&self, hash: u32, now: Seconds) {
-        let oldest = self.sources.iter().min_by_key(|slot| low(slot.load(Ordering::Relaxed)));
+    /// A name is new here; it takes the place of the one that was not seen for longest.
+    pub fn note(&self, hash: u32, now: Seconds) {
+        let oldest = self.0.iter().min_by_key(|slot| low(slot.load(Ordering::Relaxed)));
         if let Some(slot) = oldest {
             slot.store(u64::from(hash) << 32 | u64::from(now), Ordering::Relaxed);
         }
     }
 
-    /// The sources by the hashes of their names, and when each was seen last.
-    pub fn sources(&self) -> impl Iterator<Item = (u32, Seconds)> {
-        let seen = self.sources.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|packed| *packed > 0);
+    /// The hashes of all names, and when each was seen last.
+    pub fn all(&self) -> impl Iterator<Item = (u32, Seconds)> {
+        let seen = self.0.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|packed| *packed > 0);
         seen.map(|packed| (low(packed >> 32), low(packed)))
     }
 }

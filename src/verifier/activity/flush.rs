@@ -168,7 +168,7 @@ impl Flusher {
         let totals = turn.take();
         let delta = self.delta(turn, &base, &totals);
         if delta.requests == Requests::default() {
-            self.service.activity.ledger().arrived(turn.uid, totals, now());
+            self.service.activity.ledger().arrived(turn.uid, &totals, now());
             return Ok(Outcome::Nothing);
         }
         let sequence = self.service.activity.ledger().sending(turn.uid, totals.clone());
@@ -181,7 +181,7 @@ impl Flusher {
         let params = PatchParams { field_manager: Some(names::VERIFIER_MANAGER.to_owned()), ..PatchParams::default() };
         let sent = api.patch_status(&turn.name, &params, &patch);
         timeout(PATIENCE, sent).await.map_err(|_| Refusal::Busy)?.map_err(refusal)?;
-        self.service.activity.ledger().arrived(turn.uid, totals, now());
+        self.service.activity.ledger().arrived(turn.uid, &totals, now());
         Ok(Outcome::Written)
     }
 

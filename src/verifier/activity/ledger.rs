@@ -19,23 +19,25 @@ const REST: Duration = Duration::from_mins(1);
 pub struct Ledger {
     keys: HashMap<Uid, Tally>,
     /// Whose turn it is when, the one that waits for longest first.
-    queue: BTreeSet<(Moment, u64, Uid)>,
-    tickets: u64,
+    queue: BTreeSet<(Moment, Uid)>,
 }
 
-/// One key.
+/// One key. There may be as many as keys in use, so it is kept small.
+#[derive(Default)]
 struct Tally {
-    namespace: Box<str>,
-    name: Box<str>,
-    usages: Vec<Arc<Usage>>,
-    /// What is known to have arrived.
-    committed: HashMap<KeyId, Totals>,
+    values: Vec<Held>,
     /// Writes that may have arrived or may yet: their numbers, and what was counted when they were sent.
     unsure: Vec<(i64, HashMap<KeyId, Totals>)>,
     sequence: i64,
     written: Option<Moment>,
-    queued: Option<(Moment, u64)>,
+    queued: Option<Moment>,
     since: Option<Moment>,
+}
+
+/// One value, and what of it is known to have arrived.
+struct Held {
+    usage: Arc<Usage>,
+    committed: Totals,
 }
 
 /// A key whose turn it is.
@@ -69,24 +71,14 @@ fn nanos(duration: Duration) -> Moment {
 
 impl Ledger {
     /// The counters of a value, the same ones each time it is asked for.
-    pub fn usage(&mut self, id: KeyId, subject: &Subject) -> Arc<Usage> {
-        let (namespace, name) = subject.full_name();
-        let tally = self.keys.entry(subject.uid()).or_insert_with(|| Tally {
-            namespace: namespace.into(),
-            name: name.into(),
-            usages: Vec::new(),
-            committed: HashMap::new(),
-            unsure: Vec::new(),
-            sequence: 0,
-            written: None,
-            queued: None,
-            since: None,
-        });
-        if let Some(known) = tally.usages.iter().find(|usage| usage.id == id) {
-            return known.clone();
+    pub fn usage(&mut self, id: KeyId, subject: &Arc<Subject>) -> Arc<Usage> {
+        let tally = self.keys.entry(subject.uid()).or_default();
+        if let Some(known) = tally.values.iter().find(|held| held.usage.id == id) {
+            return known.usage.clone();
         }
-        let usage = Arc::new(Usage::new(id, subject.uid()));
-        tally.usages.push(usage.clone());
+        let usage = Arc::new(Usage::new(id, subject.clone()));
+        tally.values.reserve_exact(1);
+        tally.values.push(Held { usage: usage.clone(), committed: Totals::default() });
         usage
     }
 
@@ -101,24 +93,25 @@ impl Ledger {
     }
 
     fn queue(&mut self, uid: Uid, due: Moment) {
-        self.tickets += 1;
         if let Some(tally) = self.keys.get_mut(&uid) {
-            tally.queued = Some((due, self.tickets));
-            self.queue.insert((due, self.tickets, uid));
+            tally.queued = Some(due);
+            self.queue.insert((due, uid));
         }
     }
 
     /// The key whose turn it is, if it is anybody's.
     pub fn next(&mut self, now: Moment) -> Option<Turn> {
-        let &(due, ticket, uid) = self.queue.first()?;
+        let &(due, uid) = self.queue.first()?;
         if due > now {
             return None;
         }
-        self.queue.remove(&(due, ticket, uid));
+        self.queue.remove(&(due, uid));
         let tally = self.keys.get_mut(&uid)?;
         tally.queued = None;
-        let (namespace, name) = (tally.namespace.clone(), tally.name.clone());
-        Some(Turn { uid, namespace, name, since: tally.since.take().unwrap_or(now), usages: tally.usages.clone() })
+        let usages: Vec<Arc<Usage>> = tally.values.iter().map(|held| held.usage.clone()).collect();
+        let (namespace, name) = usages.first()?.subject.full_name();
+        let (namespace, name) = (namespace.into(), name.into());
+        Some(Turn { uid, namespace, name, since: tally.since.take().unwrap_or(now), usages })
     }
 
     /// What is known to stand in the status, where that names this as our last write. A write that timed out is known to
@@ -126,7 +119,8 @@ impl Ledger {
     pub fn base(&self, uid: Uid, sequence: Option<i64>) -> HashMap<KeyId, Totals> {
         let Some(tally) = self.keys.get(&uid) else { return HashMap::new() };
         let arrived = tally.unsure.iter().find(|(number, _)| Some(*number) == sequence);
-        arrived.map_or_else(|| tally.committed.clone(), |(_, totals)| totals.clone())
+        let committed = || tally.values.iter().map(|held| (held.usage.id, held.committed)).collect();
+        arrived.map_or_else(committed, |(_, totals)| totals.clone())
     }
 
     /// A write is about to be sent; its number.
@@ -138,14 +132,16 @@ impl Ledger {
     }
 
     /// These totals stand in the status.
-    pub fn arrived(&mut self, uid: Uid, totals: HashMap<KeyId, Totals>, now: Moment) {
+    pub fn arrived(&mut self, uid: Uid, totals: &HashMap<KeyId, Totals>, now: Moment) {
         if let Some(tally) = self.keys.get_mut(&uid) {
-            tally.committed = totals;
+            for held in &mut tally.values {
+                held.committed = totals.get(&held.usage.id).copied().unwrap_or(held.committed);
+            }
             tally.unsure.clear();
             tally.written = Some(now);
             // Calls that came meanwhile wait for the key's rest to be over.
-            if let Some((due, ticket)) = tally.queued.take() {
-                self.queue.remove(&(due, ticket, uid));
+            if let Some(due) = tally.queued.take() {
+                self.queue.remove(&(due, uid));
                 self.queue(uid, due.max(now.saturating_add(nanos(REST))));
             }
         }
@@ -163,16 +159,22 @@ impl Ledger {
 
     /// The key is gone.
     pub fn forget(&mut self, uid: Uid) {
-        if let Some((due, ticket)) = self.keys.remove(&uid).and_then(|tally| tally.queued) {
-            self.queue.remove(&(due, ticket, uid));
+        if let Some(due) = self.keys.remove(&uid).and_then(|tally| tally.queued) {
+            self.queue.remove(&(due, uid));
         }
     }
 
     /// Puts everything that was ever counted in the queue: the last chance before the process ends.
     pub fn touch_all(&mut self) {
-        let idle: Vec<Uid> = self.keys.iter().filter(|(_, tally)| !tally.is_written()).map(|(uid, _)| *uid).collect();
         self.queue.clear();
-        for uid in idle {
+        let mut unwritten = Vec::new();
+        for (uid, tally) in &mut self.keys {
+            tally.queued = None;
+            if !tally.is_written() {
+                unwritten.push(*uid);
+            }
+        }
+        for uid in unwritten {
             self.queue(uid, 0);
         }
     }
@@ -180,7 +182,7 @@ impl Ledger {
     /// Forgets the keys that nobody can call with any more and of which everything is written.
     pub fn tidy(&mut self) {
         self.keys.retain(|_, tally| {
-            let is_held = tally.usages.iter().any(|usage| Arc::strong_count(usage) > 1);
+            let is_held = tally.values.iter().any(|held| Arc::strong_count(&held.usage) > 1);
             tally.queued.is_some() || is_held || !tally.is_written()
         });
     }
@@ -194,10 +196,6 @@ impl Ledger {
 
 impl Tally {
     fn is_written(&self) -> bool {
-        let is_known = |usage: &Arc<Usage>| {
-            let committed = self.committed.get(&usage.id).copied().unwrap_or_default();
-            usage.peek() == committed
-        };
-        self.usages.iter().all(is_known)
+        self.values.iter().all(|held| held.usage.peek() == held.committed)
     }
 }

@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::key::KeyId;
 use crate::verifier::code::Code;
-use crate::verifier::live::Uid;
+use crate::verifier::live::Subject;
 
 /// Unix time in whole seconds; it ends in 2106.
 pub type Seconds = u32;
@@ -36,11 +36,13 @@ thread_local! {
 pub struct Usage {
     /// The value.
     pub id: KeyId,
-    /// The uid of its ApiKey.
-    pub uid: Uid,
+    /// Its ApiKey, as it was at the first call.
+    pub subject: Arc<Subject>,
     /// Somebody knows that there is something to write down.
     pending: AtomicBool,
-    stripes: Box<[Stripe]>,
+    first: Stripe,
+    /// Those of all threads but one.
+    others: Box<[Padded]>,
     /// The programs that call.
     pub products: Seen,
     networks: OnceLock<Box<Seen>>,
@@ -50,9 +52,13 @@ pub struct Usage {
 #[derive(Default)]
 pub struct Seen([AtomicU64; SOURCES]);
 
-/// The share of one thread.
+/// In a cache line of its own.
 #[derive(Default)]
 #[repr(align(64))]
+struct Padded(Stripe);
+
+/// The share of one thread.
+#[derive(Default)]
 struct Stripe {
     allowed: AtomicU64,
     denied: AtomicU64,
@@ -75,14 +81,18 @@ pub struct Totals {
 }
 
 impl Usage {
-    pub(super) fn new(id: KeyId, uid: Uid) -> Self {
-        let stripes = std::iter::repeat_with(Stripe::default).take(*STRIPES).collect();
-        Self { id, uid, pending: AtomicBool::new(false), stripes, products: Seen::default(), networks: OnceLock::new() }
+    pub(super) fn new(id: KeyId, subject: Arc<Subject>) -> Self {
+        let others = std::iter::repeat_with(Padded::default).take(*STRIPES - 1).collect();
+        let (pending, first) = (AtomicBool::new(false), Stripe::default());
+        Self { id, subject, pending, first, others, products: Seen::default(), networks: OnceLock::new() }
     }
 
     /// Counts a call. True when somebody must be told that there is something to write down.
     pub fn count(&self, code: Code, now: Seconds) -> bool {
-        let stripe = &self.stripes[THREAD.get() & (self.stripes.len() - 1)];
+        let stripe = match THREAD.get() & (*STRIPES - 1) {
+            0 => &self.first,
+            other => &self.others[other - 1].0,
+        };
         // In one order with `pending`: or a call could be counted too late to be seen and too early to tell anybody.
         if code == Code::Ok {
             stripe.allowed.fetch_add(1, Ordering::SeqCst);
@@ -108,7 +118,7 @@ impl Usage {
     /// What there is.
     pub fn peek(&self) -> Totals {
         let mut totals = Totals::default();
-        for stripe in &self.stripes {
+        for stripe in std::iter::once(&self.first).chain(self.others.iter().map(|padded| &padded.0)) {
             totals.allowed += stripe.allowed.load(Ordering::SeqCst);
             totals.denied += stripe.denied.load(Ordering::SeqCst);
             totals.last_used = totals.last_used.max(stripe.last_used.load(Ordering::Relaxed));

@@ -72,20 +72,23 @@ async fn refusals_count_too_also_of_who_knows_only_the_id() {
     let cluster = Cluster::shared().await;
     let (_operator, verifier) = (operator().await, verifier(cluster, &[]).await);
     let space = Space::new(cluster).await;
-    let key = space.ready_key("storefront").await;
-    let other = space.ready_key("other").await;
+    let (off, known, other) =
+        (space.ready_key("off").await, space.ready_key("known").await, space.ready_key("other").await);
     verifier.eventually_says("ok", "scope=any", &other).await;
-    space.patch_key("storefront", json!({"spec": {"disabled": true}})).await;
-    verifier.eventually_says("disabled", "scope=any", &key).await;
+    space.patch_key("off", json!({"spec": {"disabled": true}})).await;
+    verifier.eventually_says("disabled", "scope=any", &off).await;
     // The id of one with the secret of the other, and a right checksum.
-    let stolen = fixture::with_id_of(&key, &other);
+    let stolen = fixture::with_id_of(&known, &other);
     assert_eq!(verifier.code("scope=any", &stolen).await, "unknown");
     let bearer = format!("Bearer {stolen}");
     verifier.auth("scope=any", &[("Authorization", &bearer), ("User-Agent", "thief/1.0")]).await;
-    let activity = until_totals(&space, "storefront", |total| total.denied >= 3).await;
-    assert_eq!(activity.last_denied_code.as_deref(), Some("unknown"));
-    assert!(activity.last_denied_at.is_some());
-    assert!(activity.sources.iter().all(|source| source.name != "thief/1.0"), "who has no secret names no source");
+    fixture::stop(&verifier);
+    for (name, denied, code) in [("off", 1, "disabled"), ("known", 2, "unknown")] {
+        let activity = until_totals(&space, name, |total| total.denied >= denied).await;
+        assert_eq!((activity.requests.denied, activity.last_denied_code.as_deref()), (denied, Some(code)));
+        assert!(activity.last_denied_at.is_some());
+        assert!(activity.sources.iter().all(|source| source.name != "thief/1.0"), "who has no secret names no source");
+    }
 }
 
 #[tokio::test]

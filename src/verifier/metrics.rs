@@ -120,7 +120,7 @@ impl Latency {
     }
 
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let end = |bucket: usize| if bucket == BUCKETS - 1 { f64::MAX } else { f64::from(1u32 << bucket) / 1e6 };
+        let end = |bucket: usize| if bucket == BUCKETS - 1 { f64::INFINITY } else { f64::from(1u32 << bucket) / 1e6 };
         let buckets: Vec<(f64, u64)> =
             self.buckets.iter().enumerate().map(|(at, count)| (end(at), count.load(Ordering::Relaxed))).collect();
         let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
@@ -169,8 +169,8 @@ mod tests {
                 .unwrap_or_else(|| panic!("{head} in {text}"))
                 .to_owned()
         };
-        assert_eq!(line("1e-6"), "2");
-        assert_eq!(line("2e-6"), "3");
+        assert_eq!(line("0.000001"), "2");
+        assert_eq!(line("0.000002"), "3");
         assert_eq!(line("0.002048"), "3");
         assert_eq!(line("0.004096"), "4");
         assert_eq!(line("8.388608"), "4");

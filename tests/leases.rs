@@ -89,6 +89,11 @@ async fn a_verifier_has_a_lease_before_it_lists_and_is_not_ready_without_one() {
     // 0 turns off the bound of age, and not this.
     let verifier = behind(&wire, &["--max-staleness=0s"]).await;
     until_not_ready_because(&verifier, "install the chart's Role keywright-verifier").await;
+    eventually("it has tried again and again", async || {
+        let failed = metric(&verifier, "keywright_lease_writes_total{outcome=\"failed\"}").await;
+        if failed > 2.0 { Ok(()) } else { Err(format!("{failed} times")) }
+    })
+    .await;
     assert!(!wire.has_seen("apikeys") && !wire.has_seen("secrets"), "it listed");
     wire.refuse_nothing();
     let verifier = verifier.ready().await;
@@ -127,6 +132,34 @@ async fn a_lease_says_within_moments_that_a_change_was_applied() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let events = metric(&both.verifier, "keywright_event_applied_seconds_count").await;
     assert!(events >= 10.0, "{events} events");
+}
+
+#[tokio::test]
+async fn a_flood_of_changes_makes_no_flood_of_renewals() {
+    let _both = both().await;
+    let space = Space::new(Cluster::shared().await).await;
+    space.ready_key("storefront").await;
+    let verifier = Running::verifier(Cluster::shared().await, &[]).await.unwrap().ready().await;
+    let leases = leases().await;
+    let name = name_of(&verifier).await;
+    let written = async || metric(&verifier, "keywright_lease_writes_total{outcome=\"written\"}").await;
+    let (start, before) = (Instant::now(), written().await);
+    for round in 0..20 {
+        let patches = (0..10).map(|number| {
+            let note = format!("{round}-{number}");
+            space.patch_key("storefront", json!({"metadata": {"annotations": {"example.com/note": note}}}))
+        });
+        futures::future::join_all(patches).await;
+    }
+    let version: u64 =
+        space.keys().get("storefront").await.unwrap().metadata.resource_version.unwrap().parse().unwrap();
+    eventually("the Lease has passed them all", async || {
+        let applied = applied(&leases.get(&name).await.unwrap())[0];
+        if applied >= version { Ok(()) } else { Err(format!("{applied} of {version}")) }
+    })
+    .await;
+    let (renewals, took) = (written().await - before, start.elapsed().as_secs_f64());
+    assert!(renewals <= 15.0 * took + 2.0, "{renewals} in {took} s");
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ pub async fn keep(client: Client, service: Arc<Service>, max_staleness: Duration
             match verdict {
                 Verdict::Renewed => {
                     sleep(SPACING).await;
-                    let _ = timeout(INTERVAL - SPACING, service.freshness.changed()).await;
+                    let _ = timeout(INTERVAL, service.freshness.changed()).await;
                 }
                 Verdict::Repeated | Verdict::GoOn | Verdict::Lost => sleep(SPACING).await,
                 Verdict::TryAgain => sleep(pause).await,
@@ -234,6 +234,6 @@ mod tests {
     fn nobody_waits_for_less_than_the_fence_does() {
         assert_eq!(milliseconds(Duration::ZERO), "0");
         assert_eq!(milliseconds(Duration::from_nanos(15_000_000_001)), "15001");
-        assert_eq!(milliseconds(Duration::from_secs(1800)), "1800000");
+        assert_eq!(milliseconds(Duration::from_mins(30)), "1800000");
     }
 }

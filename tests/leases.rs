@@ -75,6 +75,11 @@ async fn until_not_ready_because(verifier: &Running, why: &str) {
     .await;
 }
 
+fn signal(verifier: &Running, name: &str) {
+    let pid = verifier.process.id().to_string();
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+}
+
 async fn metric(verifier: &Running, name: &str) -> f64 {
     let metrics = http::get(&verifier.admin, "/metrics", &[]).await.unwrap().body;
     let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
@@ -174,7 +179,7 @@ async fn a_verifier_whose_lease_is_gone_answers_nothing_until_it_has_another_and
     wire.refuse("leases", &["POST"]);
     leases().await.delete(&name, &DeleteParams::default()).await.unwrap();
     verifier.eventually_says("not_ready", "scope=any", &key).await;
-    until_not_ready_because(&verifier, "waiting for its Lease").await;
+    until_not_ready_because(&verifier, "waiting for the API server to take its Lease").await;
     // With a Lease, but nothing read anew.
     wire.refuse("accounts", &["GET"]);
     wire.permit("leases");
@@ -259,11 +264,7 @@ async fn a_verifier_that_slept_past_its_bound_allows_nothing_that_was_disabled_m
     let key = space.ready_key("storefront").await;
     let verifier = Running::verifier(cluster, &["--max-staleness=15s"]).await.unwrap().ready().await;
     verifier.eventually_says("ok", "scope=any", &key).await;
-    let signal = |name: &str| {
-        let pid = verifier.process.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
-    };
-    signal("STOP");
+    signal(&verifier, "STOP");
     let start = Instant::now();
     space.patch_key("storefront", json!({"spec": {"disabled": true}})).await;
     eventually("the bound has passed", async || {
@@ -272,7 +273,7 @@ async fn a_verifier_that_slept_past_its_bound_allows_nothing_that_was_disabled_m
     .await;
     // They wait for it when it wakes.
     let first = async || verifier.code("scope=any", &key).await;
-    let (one, two, three, ()) = tokio::join!(first(), first(), first(), async { signal("CONT") });
+    let (one, two, three, ()) = tokio::join!(first(), first(), first(), async { signal(&verifier, "CONT") });
     for said in [one, two, three] {
         assert_eq!(said, "not_ready");
     }
@@ -280,11 +281,21 @@ async fn a_verifier_that_slept_past_its_bound_allows_nothing_that_was_disabled_m
 }
 
 #[tokio::test]
-async fn a_verifier_that_is_told_to_stop_takes_its_lease_along() {
+async fn a_verifier_that_is_told_to_stop_takes_its_lease_along_when_it_has_stopped_answering() {
     let _both = both().await;
     let cluster = Cluster::shared().await;
-    let verifier = Running::verifier(cluster, &["--shutdown-delay=0s"]).await.unwrap().ready().await;
-    let name = name_of(&verifier).await;
+    let verifier = Running::verifier(cluster, &["--shutdown-delay=1h"]).await.unwrap().ready().await;
+    let (leases, name) = (leases().await, name_of(&verifier).await);
+    signal(&verifier, "TERM");
+    until_not_ready_because(&verifier, "stopping").await;
+    let renewed = leases.get(&name).await.unwrap();
+    eventually("it is renewed for as long as it answers", async || {
+        let now = leases.get(&name).await.unwrap();
+        if now.metadata.resource_version == renewed.metadata.resource_version { Err("not yet") } else { Ok(()) }
+    })
+    .await;
+    assert_ne!(verifier.code("scope=any", "nonsense").await, "not_ready", "it still answers");
+    // A second signal is not waited for.
     assert_eq!(verifier.process.terminate().unwrap(), Some(0));
-    assert_eq!(leases().await.get_opt(&name).await.unwrap(), None);
+    assert_eq!(leases.get_opt(&name).await.unwrap(), None);
 }

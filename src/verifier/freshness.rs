@@ -86,7 +86,7 @@ impl Freshness {
         let is_old =
             |age: Option<Duration>| max_staleness > Duration::ZERO && age.is_some_and(|age| age > max_staleness);
         if self.look(Fence::counts_from).is_none() {
-            return format!("waiting for its Lease in {}{because}", names::ENTRIES_NAMESPACE);
+            return format!("waiting for the API server to take its Lease in {}{because}", names::ENTRIES_NAMESPACE);
         }
         if is_old(self.age()) {
             return "what is known is older than --max-staleness: the API server cannot be reached".to_owned();
@@ -210,6 +210,7 @@ impl<'f> Progress<'f> {
                 watch = self.name,
                 "the API server knows less than it did before, as after a restore; reading everything anew"
             );
+            self.freshness.changed.notify_one();
         }
     }
 }

@@ -108,6 +108,10 @@ impl Keeper {
             }
             Answer::Found(now, says) => {
                 self.must_read = false;
+                if self.known.as_ref() == Some(&now) {
+                    // Nobody wrote, not even we.
+                    return Verdict::TryAgain;
+                }
                 let is_ours = self.unanswered.take().is_some_and(|sent| says == Some(sent));
                 let is_next = self.known.as_ref().is_some_and(|known| is_after(&now, known));
                 self.known = Some(now);
@@ -196,6 +200,17 @@ mod tests {
             assert_eq!(keeper.next(said(3, 5)), Request::Read);
             assert_eq!(keeper.answered(Answer::Found(found.clone(), says)), Verdict::Lost, "{why}");
             assert_eq!(keeper.next(said(4, 0)), Request::Update(said(4, 0), found), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_conflict_with_nothing_is_none() {
+        let mut keeper = held();
+        for second in [2, 4] {
+            assert_eq!(keeper.next(said(second, 5)), Request::Update(said(2, 5), known("a", "10")));
+            assert_eq!(keeper.answered(Answer::Conflict), Verdict::GoOn);
+            assert_eq!(keeper.next(said(second + 1, 5)), Request::Read);
+            assert_eq!(keeper.answered(Answer::Found(known("a", "10"), Some(said(1, 0)))), Verdict::TryAgain);
         }
     }
 

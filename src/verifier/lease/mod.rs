@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::core::response::reason;
 use kube::{Api, Client};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -122,13 +123,15 @@ impl Own {
                 );
                 service.freshness.lease_lost();
             }
-            Verdict::GoOn => {}
+            Verdict::GoOn => return verdict,
             Verdict::TryAgain => {
-                let why = why.clone().unwrap_or_else(|| "the namespace is not there".to_owned());
+                let why = why.unwrap_or_else(|| "the API server speaks of a conflict, and there is none".to_owned());
                 tracing::warn!(lease = self.name, %why, "the Lease could not be written; trying again");
+                service.freshness.set_trouble(Some(why));
+                return verdict;
             }
         }
-        service.freshness.set_trouble(why);
+        service.freshness.set_trouble(None);
         verdict
     }
 
@@ -201,8 +204,8 @@ fn milliseconds(time: Duration) -> String {
 /// Only what the API server says of the Lease itself counts; a proxy may say 404 to anything.
 fn read_error(error: &kube::Error) -> (Answer, Option<String>) {
     match error {
-        kube::Error::Api(status) if status.reason == "NotFound" => (Answer::Gone, None),
-        kube::Error::Api(status) if status.reason == "Conflict" || status.reason == "AlreadyExists" => {
+        kube::Error::Api(status) if status.reason == reason::NOT_FOUND => (Answer::Gone, Some(status.message.clone())),
+        kube::Error::Api(status) if [reason::CONFLICT, reason::ALREADY_EXISTS].contains(&&*status.reason) => {
             (Answer::Conflict, None)
         }
         kube::Error::Api(status) if status.is_forbidden() => {

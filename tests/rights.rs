@@ -354,7 +354,7 @@ async fn the_operator_gives_nobody_rights_and_does_not_free_itself() {
 }
 
 #[tokio::test]
-async fn the_verifier_reads_entries_and_writes_nothing_but_the_use_of_keys() {
+async fn the_verifier_reads_entries_and_writes_none_of_them() {
     let Scene { namespace, verifier, .. } = scene().await;
     for all in [&secrets(&namespace), "/api/v1/secrets"] {
         verifier.has_no_right_to("secrets", reads(all, "foreign")).await;
@@ -403,6 +403,27 @@ async fn of_a_keys_status_the_verifier_writes_only_its_use() {
     }
     let (code, text) = verifier.send(&patch("merge-patch+json", &status, &json!({"status": null}))).await;
     assert_eq!(code, 403, "{text}");
+}
+
+#[tokio::test]
+async fn the_verifier_keeps_leases_beside_the_entries_and_nowhere_else() {
+    let Scene { namespace, verifier, .. } = scene().await;
+    let leases = |namespace: &str| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    let (all, one) = (leases("keywright-entries"), format!("{}/stray", leases("keywright-entries")));
+    let mut lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "stray"}});
+    verifier.may(ask("POST", &all).with(&lease)).await;
+    let made = verifier.may(ask("GET", &one)).await;
+    lease["metadata"] = made["metadata"].clone();
+    verifier.may(ask("PUT", &one).with(&lease)).await;
+    verifier.may(ask("DELETE", &one)).await;
+    // Another's is found by its name only, and the names are random.
+    let lists = reads(&all, "stray").into_iter().filter(|(verb, _)| *verb != "get").collect();
+    verifier.has_no_right_to("leases", lists).await;
+    verifier.has_no_right_to("leases", patches_and_sweeps(&all, "stray")).await;
+    for elsewhere in [&namespace, "keywright-system", "kube-system"] {
+        verifier.has_no_right_to("leases", reads(&leases(elsewhere), "stray")).await;
+        verifier.has_no_right_to("leases", writes(&leases(elsewhere), "stray")).await;
+    }
 }
 
 #[tokio::test]

@@ -58,8 +58,9 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_ARGON2_CHECKS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     argon2_checks: u8,
 
-    /// Past which age of what is known every call is answered 503 `not_ready`, as when the API server cannot be reached; 0s
-    /// is never. At least 15s, for that old it may be when all is well
+    /// Past which age of what is known, or of the last renewal of this verifier's Lease, every call is answered 503 `not_ready`,
+    /// as when the API server cannot be reached; 0s is never. At least 15s, for that old it may be when all is well. The operator
+    /// waits for as long before it says Enforced of what a verifier that is silent may not know
     #[arg(long, env = "KEYWRIGHT_MAX_STALENESS", default_value = "30m", value_parser = max_staleness)]
     max_staleness: Duration,
 

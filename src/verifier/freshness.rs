@@ -2,16 +2,18 @@
 //!
 //! A dead watch looks like a quiet one. So freshness is proven, as Raft's `ReadIndex` does: note the time T, ask the API
 //! server for a consistent read, whose resourceVersion R covers everything before T; once the watch has come to R, the
-//! view is fresh as of T.
+//! view is fresh as of T. What follows from it stands in [`super::fence`]; here it is kept under one lock, and published as
+//! one value, so that nobody ever sees an old proof beside a new Lease.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-/// How many resources are watched.
-pub const WATCHES: usize = 4;
+pub use super::fence::{Asked, WATCHES};
+use super::fence::{Fence, Read};
+use crate::api::names;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine sleeps and which nobody sets.
 pub type Moment = u64;
@@ -23,67 +25,132 @@ pub fn now() -> Moment {
     seconds.unwrap_or_default() * 1_000_000_000 + nanoseconds.unwrap_or_default()
 }
 
-/// As of when everything that is known is known: the oldest of all watches.
+/// As of when everything that is known is known, and since when answers may be given.
 pub struct Freshness {
-    /// Of each watch; 0 is never.
-    as_of: [AtomicU64; WATCHES],
-    /// The oldest of them.
-    oldest: AtomicU64,
-    watches: AtomicUsize,
-    complete: Mutex<[bool; WATCHES]>,
+    fence: Mutex<Fence>,
+    /// What the fence says, to be read without a lock.
+    since: AtomicU64,
     ready: watch::Sender<bool>,
-    /// The same, to be read without a lock.
-    is_ready: AtomicBool,
+    /// From when on what is asked for counts; none while there is no Lease.
+    counts_from: watch::Sender<Option<Moment>>,
+    /// The Lease is to say that an event was applied.
+    changed: Notify,
+    /// Why the Lease could not be written.
+    trouble: Mutex<Option<String>>,
+    watches: AtomicUsize,
 }
 
 impl Default for Freshness {
     fn default() -> Self {
         Self {
-            as_of: Default::default(),
-            oldest: AtomicU64::new(0),
-            watches: AtomicUsize::new(0),
-            complete: Mutex::default(),
+            fence: Mutex::default(),
+            since: AtomicU64::new(0),
             ready: watch::Sender::new(false),
-            is_ready: AtomicBool::new(false),
+            counts_from: watch::Sender::new(None),
+            changed: Notify::new(),
+            trouble: Mutex::default(),
+            watches: AtomicUsize::new(0),
         }
     }
 }
 
 impl Freshness {
-    /// The moment as of which everything is known; 0 is never.
-    pub fn as_of(&self) -> Moment {
-        self.oldest.load(Ordering::Acquire)
+    /// What `--max-staleness` counts from; 0 is never, and nothing may be answered.
+    pub fn since(&self) -> Moment {
+        self.since.load(Ordering::Acquire)
     }
 
-    /// How old that is.
+    /// How old what is known is.
     pub fn age(&self) -> Option<Duration> {
-        let as_of = self.as_of();
-        (as_of > 0).then(|| Duration::from_nanos(now().saturating_sub(as_of)))
+        age(self.look(Fence::fresh))
     }
 
-    /// Is every list complete?
-    pub fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Acquire)
+    fn lease_age(&self) -> Option<Duration> {
+        age(self.look(Fence::renewed_at))
     }
 
-    /// Turns true when every list is complete, and false while one is made anew because time ran back.
+    /// How long ago it is that the fence counts from.
+    pub fn fence_age(&self) -> Option<Duration> {
+        age(self.since())
+    }
+
+    /// Turns true when every list is complete and the Lease is there, and false while lists are made anew.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }
 
-    fn set_complete(&self, watch: usize, is_complete: bool) {
-        let mut complete = self.complete.lock().unwrap_or_else(PoisonError::into_inner);
-        complete[watch] = is_complete;
-        let all = complete.iter().all(|complete| *complete);
-        self.is_ready.store(all, Ordering::Release);
-        self.ready.send_if_modified(|ready| std::mem::replace(ready, all) != all);
+    /// Why nothing may be answered, and what to do about it; for a person.
+    pub fn why_closed(&self, max_staleness: Duration) -> String {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let because = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        let is_old =
+            |age: Option<Duration>| max_staleness > Duration::ZERO && age.is_some_and(|age| age > max_staleness);
+        if self.look(Fence::counts_from).is_none() {
+            return format!("waiting for the API server to take its Lease in {}{because}", names::ENTRIES_NAMESPACE);
+        }
+        if is_old(self.age()) {
+            return "what is known is older than --max-staleness: the API server cannot be reached".to_owned();
+        }
+        if is_old(self.lease_age()) {
+            let place = names::ENTRIES_NAMESPACE;
+            return format!("its Lease in {place} was not renewed for longer than --max-staleness{because}");
+        }
+        "waiting for complete lists from the API server".to_owned()
     }
 
-    fn prove(&self, watch: usize, as_of: Moment) {
-        self.as_of[watch].fetch_max(as_of, Ordering::AcqRel);
-        let oldest = self.as_of.iter().map(|moment| moment.load(Ordering::Acquire)).min();
-        self.oldest.fetch_max(oldest.unwrap_or_default(), Ordering::AcqRel);
+    /// Notes why the Lease could not be written, or that it was.
+    pub fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
+
+    /// What the Lease may say is applied.
+    pub fn watermarks(&self) -> [u64; WATCHES] {
+        self.look(Fence::watermarks)
+    }
+
+    /// The answer to a write of the Lease is there. Was there none before?
+    pub fn lease_written(&self, sent: Moment) -> bool {
+        let answered = now();
+        self.change(|fence| {
+            let was_there = fence.counts_from().is_some();
+            fence.lease_written(sent, answered);
+            !was_there
+        })
+    }
+
+    /// The Lease is gone, or is not what we wrote.
+    pub fn lease_lost(&self) {
+        self.change(Fence::lease_lost);
+    }
+
+    /// Nothing is answered any more, for good.
+    pub fn close(&self) {
+        self.change(Fence::close);
+    }
+
+    /// Returns when the Lease should say that an event was applied.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn look<R>(&self, look: impl FnOnce(&Fence) -> R) -> R {
+        look(&self.fence.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What follows from a change is published before another can be made.
+    fn change<R>(&self, change: impl FnOnce(&mut Fence) -> R) -> R {
+        let mut fence = self.fence.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut fence);
+        let (since, counts_from) = (fence.since(), fence.counts_from());
+        self.since.store(since, Ordering::Release);
+        self.ready.send_if_modified(|ready| std::mem::replace(ready, since > 0) != (since > 0));
+        self.counts_from.send_if_modified(|from| std::mem::replace(from, counts_from) != counts_from);
+        result
+    }
+}
+
+fn age(since: Moment) -> Option<Duration> {
+    (since > 0).then(|| Duration::from_nanos(now().saturating_sub(since)))
 }
 
 /// How far one watch has come.
@@ -93,145 +160,62 @@ pub struct Progress<'f> {
     /// Which of the watches it is.
     number: usize,
     freshness: &'f Freshness,
-    state: Mutex<State>,
-    /// The API server knows less than we have seen: it was restored from a backup.
-    ran_back: Notify,
-}
-
-/// The state of things when a consistent read was asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    at: Moment,
-    applied: u64,
-}
-
-#[derive(Default)]
-struct State {
-    /// The highest resourceVersion that the index has taken in.
-    applied: u64,
-    /// A read that the watch has not come to yet.
-    awaited: Option<(u64, Moment)>,
 }
 
 impl<'f> Progress<'f> {
     /// At its beginning.
     pub fn new(name: &'static str, freshness: &'f Freshness) -> Self {
         let number = freshness.watches.fetch_add(1, Ordering::Relaxed) % WATCHES;
-        Self { name, number, freshness, state: Mutex::default(), ran_back: Notify::new() }
+        Self { name, number, freshness }
+    }
+
+    /// Waits for the Lease and returns the moment from which on a list may be asked for.
+    pub async fn may_list(&self) -> Moment {
+        // It fails only without a sender, and that lives as long as this.
+        let _ = self.freshness.counts_from.subscribe().wait_for(Option::is_some).await;
+        now()
+    }
+
+    /// Returns when a list that was asked for at this moment counts no more: everything must be read anew.
+    pub async fn is_void(&self, asked: Moment) {
+        let _ = self.freshness.counts_from.subscribe().wait_for(|from| from.is_some_and(|from| asked < from)).await;
     }
 
     /// A list is complete that was asked for at `asked`.
     pub fn listed(&self, version: &str, asked: Moment, is_complete: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.applied = number(version).unwrap_or_default();
-        state.awaited = None;
-        self.freshness.prove(self.number, asked);
-        self.freshness.set_complete(self.number, is_complete);
+        let version = number(version).unwrap_or_default();
+        self.freshness.change(|fence| fence.listed(self.number, version, asked, is_complete));
+        self.freshness.changed.notify_one();
     }
 
-    /// An event or a bookmark was taken in.
-    pub fn applied(&self, version: &str, is_complete: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.applied = state.applied.max(number(version).unwrap_or_default());
-        let come_to = state.applied;
-        if let Some((_, asked)) = state.awaited.take_if(|(awaited, _)| *awaited <= come_to) {
-            self.freshness.prove(self.number, asked);
-        }
-        if is_complete {
-            self.freshness.set_complete(self.number, true);
+    /// An event was taken in, which the Lease is to say soon, or a bookmark, for which that can wait.
+    pub fn applied(&self, version: &str, is_complete: bool, is_bookmark: bool) {
+        let version = number(version).unwrap_or_default();
+        self.freshness.change(|fence| fence.applied(self.number, version, is_complete));
+        if !is_bookmark {
+            self.freshness.changed.notify_one();
         }
     }
 
     /// What is to be noted before a consistent read is asked for.
     pub fn asking(&self) -> Asked {
-        Asked { at: now(), applied: self.state.lock().unwrap_or_else(PoisonError::into_inner).applied }
+        Asked { at: now(), applied: self.freshness.look(|fence| fence.come_to(self.number)) }
     }
 
     /// A consistent read bore this version.
-    pub fn read(&self, version: &str, Asked { at: asked, applied }: Asked) {
+    pub fn read(&self, version: &str, asked: Asked) {
         let Some(version) = number(version) else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Less than was known before it was asked for; the watch may have gone on since.
-        if version < applied {
+        if self.freshness.change(|fence| fence.read(self.number, version, asked, now())) == Read::RanBack {
             tracing::error!(
                 watch = self.name,
                 "the API server knows less than it did before, as after a restore; reading everything anew"
             );
-            self.freshness.set_complete(self.number, false);
-            self.ran_back.notify_one();
-        } else if version <= state.applied {
-            self.freshness.prove(self.number, asked);
-        } else if state.awaited.is_none() {
-            // One that waits already is the older and comes first.
-            state.awaited = Some((version, asked));
+            self.freshness.changed.notify_one();
         }
-    }
-
-    /// Returns when everything must be read anew.
-    pub async fn ran_back(&self) {
-        self.ran_back.notified().await;
     }
 }
 
 /// resourceVersions are comparable integers on every API server that we know; one that is none proves nothing.
 fn number(version: &str) -> Option<u64> {
     version.parse().ok()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn all(freshness: &Freshness) -> [Progress<'_>; WATCHES] {
-        ["a", "b", "c", "d"].map(|name| Progress::new(name, freshness))
-    }
-
-    #[test]
-    fn everything_is_as_fresh_as_its_oldest_part_and_ready_when_all_lists_are_complete() {
-        let freshness = Freshness::default();
-        let watches = all(&freshness);
-        for (number, watch) in (1u64..).zip(&watches) {
-            assert!(!*freshness.ready().borrow());
-            assert_eq!(freshness.as_of(), 0);
-            watch.listed("100", number * 10, true);
-        }
-        assert!(*freshness.ready().borrow());
-        assert_eq!(freshness.as_of(), 10);
-    }
-
-    #[test]
-    fn a_read_proves_freshness_only_when_the_watch_has_come_to_it() {
-        let freshness = Freshness::default();
-        let watches = all(&freshness);
-        for watch in &watches {
-            watch.listed("100", 10, true);
-        }
-        let asked = Asked { at: 50, applied: 100 };
-        for watch in &watches[1..] {
-            watch.read("100", asked);
-        }
-        watches[0].read("105", asked);
-        assert_eq!(freshness.as_of(), 10, "the change may be on its way");
-        watches[0].applied("104", true);
-        assert_eq!(freshness.as_of(), 10);
-        watches[0].applied("105", true);
-        assert_eq!(freshness.as_of(), 50);
-    }
-
-    #[test]
-    fn an_api_server_that_knows_less_than_before_makes_us_unready_until_all_is_read_anew() {
-        let freshness = Freshness::default();
-        let watches = all(&freshness);
-        for watch in &watches {
-            watch.listed("100", 10, true);
-        }
-        watches[2].applied("110", true);
-        watches[2].read("105", Asked { at: 20, applied: 100 });
-        assert!(*freshness.ready().borrow(), "the watch has only gone on since");
-        watches[2].read("90", Asked { at: 20, applied: 110 });
-        assert!(!*freshness.ready().borrow());
-        watches[2].listed("90", 30, true);
-        assert!(*freshness.ready().borrow());
-    }
 }

@@ -47,11 +47,40 @@ struct Labels {
     transport: Transport,
 }
 
+/// What became of a write of the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// It was acknowledged.
+    #[allow(non_camel_case_types)]
+    written,
+    /// There was none of our name.
+    #[allow(non_camel_case_types)]
+    gone,
+    /// What stands there is not what was known.
+    #[allow(non_camel_case_types)]
+    conflict,
+    /// No answer, or an error.
+    #[allow(non_camel_case_types)]
+    failed,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::written, Self::gone, Self::conflict, Self::failed];
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Write {
+    outcome: Outcome,
+}
+
 /// The counters, each reached without a lock.
 pub struct Metrics {
     /// `[transport][code]`
     answers: [[Counter; Code::ALL.len()]; 3],
     latency: Arc<[Latency; 3]>,
+    events: Arc<Latency>,
+    /// Writes of the Lease.
+    lease_writes: [Counter; Outcome::ALL.len()],
     /// argon2id checks that ran.
     pub slow_checks: Counter,
     /// argon2id checks that were refused because the pool was full.
@@ -101,15 +130,20 @@ impl Metrics {
         registry.register("keywright_verify", "Questions answered, by code and transport", family.clone());
         let of =
             |transport| Code::ALL.map(|code| family.get_or_create(&Labels { code: code.as_str(), transport }).clone());
+        let writes = Family::<Write, Counter>::default();
+        registry.register("keywright_lease_writes", "Writes of the verifier's Lease, by outcome", writes.clone());
         let metrics = Self {
             answers: Transport::ALL.map(of),
             latency: Arc::default(),
+            events: Arc::default(),
+            lease_writes: Outcome::ALL.map(|outcome| writes.get_or_create(&Write { outcome }).clone()),
             slow_checks: Counter::default(),
             slow_refused: Counter::default(),
             slow_depth: Gauge::default(),
             activity: Writes::register(registry),
         };
         registry.register_collector(Box::new(Latencies(metrics.latency.clone())));
+        registry.register_collector(Box::new(Events(metrics.events.clone())));
         registry.register("keywright_argon2_checks", "Checks of an argon2id record", metrics.slow_checks.clone());
         registry.register(
             "keywright_argon2_refused",
@@ -127,6 +161,16 @@ impl Metrics {
     /// Counts one answer.
     pub fn count(&self, code: Code, transport: Transport) {
         self.answers[transport as usize][code as usize].inc();
+    }
+
+    /// Notes how long it took from an event to the answers that follow it.
+    pub fn applied(&self, time: Duration) {
+        self.events.observe(time);
+    }
+
+    /// Counts one write of the Lease.
+    pub fn wrote_lease(&self, outcome: Outcome) {
+        self.lease_writes[outcome as usize].inc();
     }
 
     /// Notes how long one answer took.
@@ -155,7 +199,7 @@ impl Latency {
     }
 
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let end = |bucket: usize| if bucket == BUCKETS - 1 { f64::MAX } else { f64::from(1u32 << bucket) / 1e6 };
+        let end = |bucket: usize| if bucket == BUCKETS - 1 { f64::INFINITY } else { f64::from(1u32 << bucket) / 1e6 };
         let buckets: Vec<(f64, u64)> =
             self.buckets.iter().enumerate().map(|(at, count)| (end(at), count.load(Ordering::Relaxed))).collect();
         let sum = Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed)).as_secs_f64();
@@ -183,6 +227,18 @@ impl Collector for Latencies {
     }
 }
 
+/// The histogram of events, read when scraped.
+#[derive(Debug)]
+struct Events(Arc<Latency>);
+
+impl Collector for Events {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let help = "How long it took from the receipt of an event to its effect on answers";
+        let unit = Some(&Unit::Seconds);
+        self.0.encode(encoder.encode_descriptor("keywright_event_applied", help, unit, MetricType::Histogram)?)
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -204,8 +260,8 @@ mod tests {
                 .unwrap_or_else(|| panic!("{head} in {text}"))
                 .to_owned()
         };
-        assert_eq!(line("1e-6"), "2");
-        assert_eq!(line("2e-6"), "3");
+        assert_eq!(line("0.000001"), "2");
+        assert_eq!(line("0.000002"), "3");
         assert_eq!(line("0.002048"), "3");
         assert_eq!(line("0.004096"), "4");
         assert_eq!(line("8.388608"), "4");

@@ -1,6 +1,6 @@
 //! Answers "may this request pass?" for any gateway.
 //!
-//! [`decide`], [`index`], [`live`], [`identity`], [`answer`], [`question`] and [`code`] are pure; the other modules are the
+//! [`decide`], [`index`], [`live`], [`identity`], [`answer`], [`question`], [`code`] and [`fence`] are pure; the other modules are the
 //! edge: one for each transport, and [`service`], which all of them ask.
 
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use kube::Client;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tonic_health::ServingStatus;
 
 use self::activity::flush::Flusher;
@@ -25,10 +27,12 @@ pub mod code;
 pub mod credential;
 pub mod decide;
 pub mod ext_authz;
+pub mod fence;
 pub mod freshness;
 pub mod http;
 pub mod identity;
 pub mod index;
+mod lease;
 pub mod live;
 pub mod metrics;
 pub mod question;
@@ -42,6 +46,10 @@ const LARGEST_QUESTION: usize = 64 * 1024 * 1024;
 /// What is known is proven to be younger than this, when all is well: a probe every 3 s, and a watch that comes to it at
 /// its next bookmark.
 pub const FRESH: Duration = Duration::from_secs(15);
+
+/// How long the deletion of the Lease may hold up the end of the process. Where it fails, the operator waits for
+/// `--max-staleness` once more.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What `keywright verifier` is told.
 pub struct Config {
@@ -111,15 +119,18 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let admin_limits = Limits { connections: server::ADMIN_CONNECTIONS };
     let admin_server =
         tokio::spawn(server::serve(admin_listener, admin.router(), admin_limits, None, shutdown.clone()));
-    let flusher = Arc::new(Flusher::new(service.clone(), client.clone(), process_name(), config.activity_budget));
+    let name = process_name();
+    let flusher = Arc::new(Flusher::new(service.clone(), client.clone(), name.clone(), config.activity_budget));
     let flushing = tokio::spawn({
         let flusher = flusher.clone();
         async move { flusher.run().await }
     });
-    let follower = tokio::spawn(follow(client, service.clone()));
+    let follower = tokio::spawn(follow(client.clone(), service.clone()));
+    let (stop, stopped) = oneshot::channel();
+    let keeper = tokio::spawn(lease::keep(client, service.clone(), name, config.max_staleness, stopped));
     let grpc = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
     let http = http::Http {
-        service,
+        service: service.clone(),
         places: config.places,
         method_header: config.method_header,
         client_header: config.client_header,
@@ -129,6 +140,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         server::serve(listener, http::router(http), limits, tls.clone(), shutdown.clone()),
         server::serve(grpc_listener, grpc, limits, tls, shutdown),
     );
+    // A connection that would not end may ask on; nothing is allowed any more. So nobody need wait for what this verifier knows.
+    service.freshness.close();
+    let _ = stop.send(());
+    let _ = timeout(FAREWELL, keeper).await;
     follower.abort();
     flushing.abort();
     // Until it has ended: a write that is under way must be known to be.
@@ -220,6 +235,10 @@ impl prometheus_client::collector::Collector for IndexSize {
         let age = ConstGauge::new(self.0.freshness.age().map_or(f64::INFINITY, |age| age.as_secs_f64()));
         let help = "Seconds since the moment as of which everything that is known is known";
         let metric = encoder.encode_descriptor("keywright_index_age_seconds", help, None, age.metric_type())?;
+        age.encode(metric)?;
+        let age = ConstGauge::new(self.0.freshness.fence_age().map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        let help = "Seconds of which --max-staleness is the bound: since what is known was proven, or since the Lease was renewed";
+        let metric = encoder.encode_descriptor("keywright_fence_age_seconds", help, None, age.metric_type())?;
         age.encode(metric)?;
         Ok(())
     }

@@ -80,25 +80,21 @@ impl Service {
         }
     }
 
-    /// May the index be asked? When every list is complete, and while what they say is young enough.
+    /// May the index be asked? The fence: a verifier that was cut off or paused for too long, or that nobody waits for because its
+    /// Lease is gone, knows it before it answers. What is asked was read before this.
     pub fn is_ready(&self) -> bool {
-        self.freshness.is_ready() && !self.is_stale()
+        // Loaded before the clock is: a pause between the two makes it older, not younger.
+        let since = self.freshness.since();
+        since > 0 && !self.is_old(since)
     }
 
-    /// The fence: a verifier that was cut off or paused for too long knows it before it answers.
-    fn is_stale(&self) -> bool {
-        self.max_staleness > 0 && now().saturating_sub(self.freshness.as_of()) > self.max_staleness
+    fn is_old(&self, since: u64) -> bool {
+        self.max_staleness > 0 && now().saturating_sub(since) > self.max_staleness
     }
 
     /// Why not, when not.
     pub fn readiness(&self) -> Result<(), String> {
-        if !self.freshness.is_ready() {
-            return Err("waiting for complete lists from the API server".to_owned());
-        }
-        if self.is_stale() {
-            return Err("what is known is older than --max-staleness: the API server cannot be reached".to_owned());
-        }
-        Ok(())
+        if self.is_ready() { Ok(()) } else { Err(self.freshness.why_closed(Duration::from_nanos(self.max_staleness))) }
     }
 
     /// The verdict on what a request shows, handed to `render` while the index is held still.

@@ -1,9 +1,10 @@
 //! A wire between a verifier and the API server that can be cut, and mended in two ways: as after a broken connection,
 //! where a watch goes on from where it was, and as after a long time, where it must list everything anew.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -31,6 +32,12 @@ struct Shared {
     severed: watch::Sender<bool>,
     /// How often those who listen were deafened.
     deafened: watch::Sender<u32>,
+    /// Of which resource which methods are refused, as without the right to them.
+    refused: Mutex<Vec<(&'static str, &'static [&'static str])>>,
+    /// All parts of all paths.
+    seen: Mutex<HashSet<String>>,
+    /// How many writes of Leases arrive, but their answers do not.
+    lost: AtomicU32,
     /// The next watch of suspensions is told that it is too old.
     gone: AtomicBool,
 }
@@ -48,6 +55,9 @@ impl Wire {
             severed: watch::Sender::new(false),
             deafened: watch::Sender::new(0),
             gone: AtomicBool::new(false),
+            refused: Mutex::default(),
+            seen: Mutex::default(),
+            lost: AtomicU32::new(0),
         });
         let router = Router::new().fallback(pass).with_state(shared.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -75,6 +85,31 @@ impl Wire {
         self.shared.severed.send_replace(false);
     }
 
+    /// Refuses these methods on a resource, and nothing else.
+    pub fn refuse(&self, resource: &'static str, methods: &'static [&'static str]) {
+        self.shared.refused.lock().unwrap().push((resource, methods));
+    }
+
+    /// Refuses nothing on this resource any more.
+    pub fn permit(&self, resource: &str) {
+        self.shared.refused.lock().unwrap().retain(|(refused, _)| *refused != resource);
+    }
+
+    /// Refuses nothing any more.
+    pub fn refuse_nothing(&self) {
+        self.shared.refused.lock().unwrap().clear();
+    }
+
+    /// The answers of so many writes of Leases are lost.
+    pub fn lose_lease_answers(&self, count: u32) {
+        self.shared.lost.store(count, Ordering::SeqCst);
+    }
+
+    /// Has anything been asked of this resource?
+    pub fn has_seen(&self, resource: &str) -> bool {
+        self.shared.seen.lock().unwrap().contains(resource)
+    }
+
     /// Mends it so late that the watch of suspensions must list them anew.
     pub fn mend_late(&self) {
         self.shared.gone.store(true, Ordering::SeqCst);
@@ -87,10 +122,28 @@ impl Wire {
     }
 }
 
+impl Shared {
+    fn refuses(&self, method: &str, path: &str) -> bool {
+        let refused = self.refused.lock().unwrap();
+        let names = |resource: &str| path.split('/').any(|part| part == resource);
+        refused.iter().any(|(resource, methods)| names(resource) && methods.contains(&method))
+    }
+
+    fn loses_one(&self) -> bool {
+        self.lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
 async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let mut severed = shared.severed.subscribe();
     if *severed.borrow_and_update() {
         return StatusCode::BAD_GATEWAY.into_response();
+    }
+    shared.seen.lock().unwrap().extend(request.uri().path().split('/').map(str::to_owned));
+    if shared.refuses(request.method().as_str(), request.uri().path()) {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden",
+            "message": "the wire refuses it", "code": 403});
+        return (StatusCode::FORBIDDEN, status.to_string()).into_response();
     }
     let mut deafened = shared.deafened.subscribe();
     deafened.mark_unchanged();
@@ -102,8 +155,10 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         return format!("{}\n", json!({"type": "ERROR", "object": status})).into_response();
     }
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_GATEWAY.into_response() };
+    let is_lost = parts.method == "PUT" && parts.uri.path().contains("/leases/") && shared.loses_one();
     let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     match shared.upstream.send(request).await {
+        Ok(_) if is_lost => StatusCode::BAD_GATEWAY.into_response(),
         Ok(answer) => answer.map(|body| {
             let cut = async move {
                 // Fails only when the wire is gone.

@@ -20,7 +20,8 @@ mod sinks;
 use reflect::{Sink, prove, reflect};
 use sinks::{Accounts, Keys, Records, Suspends, Suspensions};
 
-/// Follows everything, for ever; says to the service when every list is complete, and as of when all of it is fresh.
+/// Follows everything, for ever, from when the Lease is there; says to the service when every list is complete, and as of when
+/// all of it is fresh.
 pub async fn follow(client: Client, service: Arc<Service>) {
     let keys = Api::<DeserializeGuard<ApiKey>>::all(client.clone());
     let accounts = Api::<DeserializeGuard<Account>>::all(client.clone());
@@ -30,16 +31,17 @@ pub async fn follow(client: Client, service: Arc<Service>) {
     let [of_keys, of_accounts, of_suspensions, of_records] =
         ["apikeys", "accounts", "suspensions", "records"].map(|name| Progress::new(name, &service.freshness));
     tokio::join!(
-        reflect(&keys, Keys(&service), &of_keys),
+        reflect(&keys, Keys(&service), &of_keys, &service.metrics),
         prove(&keys, &of_keys),
-        reflect(&accounts, Accounts(&service), &of_accounts),
+        reflect(&accounts, Accounts(&service), &of_accounts, &service.metrics),
         prove(&accounts, &of_accounts),
-        reflect(&suspensions, Suspensions(&service), &of_suspensions),
+        reflect(&suspensions, Suspensions(&service), &of_suspensions, &service.metrics),
         prove(&suspensions, &of_suspensions),
         async {
             let sink = Records::new(&service);
+            of_records.may_list().await;
             pepper_first(&records, &sink).await;
-            reflect(&records, sink, &of_records).await;
+            reflect(&records, sink, &of_records, &service.metrics).await;
         },
         prove(&records, &of_records),
     );

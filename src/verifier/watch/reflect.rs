@@ -15,7 +15,8 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
-use super::super::freshness::{Progress, now};
+use super::super::freshness::{Moment, Progress, now};
+use super::super::metrics::Metrics;
 
 /// How many objects one page of a list holds.
 const PAGE: u32 = 500;
@@ -53,8 +54,9 @@ pub trait Sink<K> {
     }
 }
 
-/// Feeds the sink, for ever.
-pub async fn reflect<K, S>(api: &Api<K>, sink: S, progress: &Progress<'_>)
+/// Feeds the sink, for ever. A list and the watches that follow it come strictly one after the other: an event that came in
+/// while a list is taken over could put an older object over a newer one.
+pub async fn reflect<K, S>(api: &Api<K>, sink: S, progress: &Progress<'_>, metrics: &Metrics)
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     S: Sink<K>,
@@ -62,9 +64,12 @@ where
     let mut pause = PAUSES.0;
     loop {
         match list(api, &sink, progress).await {
-            Ok(version) => {
+            Ok((version, asked)) => {
                 pause = PAUSES.0;
-                watch(api, &sink, progress, version).await;
+                tokio::select! {
+                    () = watch(api, &sink, progress, metrics, version) => {},
+                    () = progress.is_void(asked) => {},
+                }
             }
             Err(why) => {
                 tracing::warn!(watch = progress.name, %why, "listing failed; answering from what is known and trying again");
@@ -75,13 +80,13 @@ where
     }
 }
 
-/// A consistent read of everything, page by page; the version that it is of.
-async fn list<K, S>(api: &Api<K>, sink: &S, progress: &Progress<'_>) -> Result<String, String>
+/// A consistent read of everything, page by page; the version that it is of, and when it was asked for.
+async fn list<K, S>(api: &Api<K>, sink: &S, progress: &Progress<'_>) -> Result<(String, Moment), String>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
     S: Sink<K>,
 {
-    let asked = now();
+    let asked = progress.may_list().await;
     let mut params = ListParams::default().limit(PAGE);
     let mut listed = HashSet::new();
     let version = loop {
@@ -95,7 +100,7 @@ where
     };
     sink.reset(&listed);
     progress.listed(&version, asked, sink.is_complete());
-    Ok(version)
+    Ok((version, asked))
 }
 
 /// Why one watch ended.
@@ -108,18 +113,15 @@ enum End {
     Relist,
 }
 
-async fn watch<K, S>(api: &Api<K>, sink: &S, progress: &Progress<'_>, mut version: String)
+/// Returns when everything must be read anew.
+async fn watch<K, S>(api: &Api<K>, sink: &S, progress: &Progress<'_>, metrics: &Metrics, mut version: String)
 where
     K: Resource + Clone + DeserializeOwned + Debug,
     S: Sink<K>,
 {
     let mut pause = PAUSES.0;
     loop {
-        let end = tokio::select! {
-            end = watch_once(api, sink, progress, &mut version) => end,
-            () = progress.ran_back() => End::Relist,
-        };
-        match end {
+        match watch_once(api, sink, progress, metrics, &mut version).await {
             End::Over => pause = PAUSES.0,
             End::Relist => return,
             End::Failed(why) => {
@@ -131,7 +133,13 @@ where
     }
 }
 
-async fn watch_once<K, S>(api: &Api<K>, sink: &S, progress: &Progress<'_>, version: &mut String) -> End
+async fn watch_once<K, S>(
+    api: &Api<K>,
+    sink: &S,
+    progress: &Progress<'_>,
+    metrics: &Metrics,
+    version: &mut String,
+) -> End
 where
     K: Resource + Clone + DeserializeOwned + Debug,
     S: Sink<K>,
@@ -151,6 +159,7 @@ where
             Ok(None) => return End::Over,
             Err(_) => return End::Failed(format!("silent for {SILENCE:?}")),
         };
+        let (received, mut is_bookmark) = (now(), false);
         let seen = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let seen = object.meta().resource_version.clone();
@@ -161,13 +170,20 @@ where
                 sink.delete(&object);
                 object.meta().resource_version.clone()
             }
-            WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
+            WatchEvent::Bookmark(bookmark) => {
+                is_bookmark = true;
+                Some(bookmark.metadata.resource_version)
+            }
             WatchEvent::Error(status) if status.code == GONE => return End::Relist,
             WatchEvent::Error(status) => return End::Failed(status.message),
         };
+        // Only now: nobody may be told of what the index does not know yet.
         if let Some(seen) = seen {
-            progress.applied(&seen, sink.is_complete());
+            progress.applied(&seen, sink.is_complete(), is_bookmark);
             *version = seen;
+        }
+        if !is_bookmark {
+            metrics.applied(Duration::from_nanos(now().saturating_sub(received)));
         }
         if sink.is_outdated() {
             return End::Relist;

@@ -14,13 +14,17 @@ use keywright::verifier::decide::decide;
 use keywright::verifier::question::Question;
 
 /// Rooms that decide. They may know the types of the API, and neither a client nor a server.
-const PURE: [&str; 14] = [
+const PURE: [&str; 18] = [
     "src/access",
     "src/api",
     "src/key",
     "src/operator/api_key/facts.rs",
     "src/operator/api_key/honour.rs",
     "src/operator/api_key/plan.rs",
+    "src/operator/enforcement/changes.rs",
+    "src/operator/enforcement/gates.rs",
+    "src/operator/enforcement/lease.rs",
+    "src/operator/enforcement/words.rs",
     "src/operator/router.rs",
     "src/verifier/answer.rs",
     "src/verifier/code.rs",

@@ -177,7 +177,9 @@ impl Switch {
     }
 
     fn send(&self, wakes: Vec<Wake>) {
-        wakes.into_iter().for_each(|wake| self.senders.send(wake));
+        for wake in wakes {
+            self.senders.send(wake);
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub struct Outcome {
 
 /// What became of a delivery.
 enum Delivered {
-    Done(Stored),
+    Done(Box<Stored>),
     Blocked(Problem),
     Gated,
 }
@@ -49,7 +49,7 @@ pub async fn execute(
             }
             (Action::Deliver, Some(stored)) => match deliver(context, facts, &stored).await? {
                 Delivered::Done(next) => {
-                    outcome.entry = Some(next);
+                    outcome.entry = Some(*next);
                     outcome.secret = Some(Presence::Present);
                 }
                 Delivered::Blocked(problem) => {
@@ -171,9 +171,8 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
     };
     drop(plaintext);
     let stored = mark(context, key, stored, &written).await?;
-    context.enforcement.delivered(&stored.entry.owner.uid);
     events::tell_passed_over(context, key, &passed_over).await;
-    Ok(Delivered::Done(stored))
+    Ok(Delivered::Done(Box::new(stored)))
 }
 
 /// Notes that the value stands in the Secret. Whatever goes wrong there, a 409 whose answer was lost too, what was written

@@ -145,6 +145,9 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
                 // the key.
                 return Ok(Next::requeue(GATE_BOUND));
             }
+            if outcome.entry.as_ref().is_some_and(|stored| stored.entry.undelivered().is_none()) {
+                context.enforcement.delivered(&uid);
+            }
             let problem = outcome.blocked.clone().or(plan.problem);
             (outcome, problem)
         }

@@ -1,7 +1,7 @@
 //! Values that wait to be delivered until live verifiers have their entries, so that a value works everywhere before it
 //! can be read. A courtesy with a bound, and no proof: who is silent is passed over. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::changes::Look;
@@ -36,9 +36,14 @@ impl Gates {
         gate.opened.clone()
     }
 
-    /// It was delivered, or its key is gone.
+    /// There is nothing to deliver any more, or its key is gone.
     pub fn forget(&mut self, uid: &str) {
         self.0.remove(uid);
+    }
+
+    /// A list of all keys is complete: what it did not name is gone.
+    pub fn listed(&mut self, uids: &HashSet<String>) {
+        self.0.retain(|uid, _| uids.contains(uid));
     }
 
     /// When the newest one that waits began to.
@@ -64,7 +69,9 @@ impl Gates {
                 wakes.push(gate.name.clone());
             }
         }
-        late.iter().for_each(|name| leases.pass_over(name));
+        for name in &late {
+            leases.pass_over(name);
+        }
         (wakes, late.len())
     }
 

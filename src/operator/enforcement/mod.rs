@@ -121,7 +121,12 @@ impl Enforcement {
 
     /// A list of all objects of a kind is complete.
     pub fn listed<K: Tracked>(&self, uids: &HashSet<String>) {
-        self.with(|state| state.changes.listed(K::KIND, uids));
+        self.with(|state| {
+            state.changes.listed(K::KIND, uids);
+            if K::KIND == Kind::ApiKey {
+                state.gates.listed(uids);
+            }
+        });
     }
 
     /// What is known of the generation of an object that is looked at.
@@ -150,7 +155,7 @@ impl Enforcement {
         opened
     }
 
-    /// The value of a key was delivered.
+    /// Nothing of a key waits to be delivered.
     pub fn delivered(&self, uid: &str) {
         self.with(|state| state.gates.forget(uid));
     }
@@ -178,30 +183,12 @@ pub async fn run(context: Arc<Context>, wakes: WakeSenders) {
     let all = ListParams::default().labels(&format!("{label}={value}"));
     let enforcement = &context.enforcement;
     loop {
-        let asked = Instant::now();
-        context.metrics.lease_lists.inc();
-        match timeout(ANSWER, api.list(&all)).await {
-            Ok(Ok(list)) => {
-                let reports = list.items.into_iter().map(Report::read).collect();
-                let look = Look { asked, now: Instant::now(), wall: (context.now)() };
-                judge(&context, &wakes, reports, &look);
-                collect(&context, &api, look.now).await;
+        if let Err(why) = look(&context, &wakes, &api, &all).await {
+            tracing::warn!(why, "cannot list the verifiers' Leases, so no change is said to be Enforced; trying again");
+            for name in enforcement.with(|state| state.gates.give_up(Instant::now())) {
+                wakes.send(Wake::Key(name));
             }
-            failed => {
-                let why = failed.map_or_else(
-                    |_| format!("no answer in {ANSWER:?}"),
-                    |list| list.err().map_or_else(String::new, |error| error.to_string()),
-                );
-                tracing::warn!(
-                    error = why,
-                    "cannot list the verifiers' Leases, so no change is said to be Enforced; trying again"
-                );
-                enforcement
-                    .with(|state| state.gates.give_up(Instant::now()))
-                    .into_iter()
-                    .for_each(|name| wakes.send(Wake::Key(name)));
-                sleep(PATIENT).await;
-            }
+            sleep(PATIENT).await;
         }
         // Changes may come faster than anybody need look.
         sleep(EAGER).await;
@@ -209,6 +196,17 @@ pub async fn run(context: Arc<Context>, wakes: WakeSenders) {
         // A permit may be left from what was looked at just now; that costs one list.
         let _ = timeout(rest, enforcement.stirred.notified()).await;
     }
+}
+
+async fn look(context: &Context, wakes: &WakeSenders, api: &Api<Lease>, all: &ListParams) -> Result<(), String> {
+    let asked = Instant::now();
+    context.metrics.lease_lists.inc();
+    let list = timeout(ANSWER, api.list(all)).await.map_err(|_| format!("no answer in {ANSWER:?}"))?;
+    let reports = list.map_err(|error| error.to_string())?.items.into_iter().map(Report::read).collect();
+    let look = Look { asked, now: Instant::now(), wall: (context.now)() };
+    judge(context, wakes, reports, &look);
+    collect(context, api, look.now).await;
+    Ok(())
 }
 
 fn judge(context: &Context, wakes: &WakeSenders, reports: Vec<Report>, look: &Look) {
@@ -219,7 +217,9 @@ fn judge(context: &Context, wakes: &WakeSenders, reports: Vec<Report>, look: &Lo
     let metrics = &context.metrics;
     metrics.changes_in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
     metrics.verifiers_passed_over.inc_by(late as u64);
-    opened.into_iter().for_each(|name| wakes.send(Wake::Key(name)));
+    for name in opened {
+        wakes.send(Wake::Key(name));
+    }
     for Told { kind, name, took } in told {
         if let Some(took) = took {
             metrics.enforced_seconds.observe(took.as_secs_f64());
@@ -246,11 +246,12 @@ async fn collect(context: &Context, api: &Api<Lease>, now: Instant) {
             }
             // Renewed or gone since: the next look shows it.
             Ok(Err(kube::Error::Api(status))) if status.code == 404 || status.code == 409 => {}
-            Ok(Err(error)) => {
-                tracing::warn!(lease = name, %error, "a silent verifier's Lease was not collected; trying again")
-            }
-            Err(_) => {
-                tracing::warn!(lease = name, "a silent verifier's Lease was not collected in {ANSWER:?}; trying again")
+            failed => {
+                let why = failed.map_or_else(
+                    |_| format!("no answer in {ANSWER:?}"),
+                    |answer| answer.err().map_or_else(String::new, |error| error.to_string()),
+                );
+                tracing::warn!(lease = name, why, "a silent verifier's Lease was not collected; trying again");
             }
         }
     }

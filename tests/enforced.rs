@@ -86,13 +86,21 @@ impl Scene {
     }
 
     async fn is_there(&self, name: &str) -> bool {
-        leases(&self.space).get_opt(name).await.unwrap().is_some()
+        self.lease_uid(name).await.is_some()
+    }
+
+    async fn lease_uid(&self, name: &str) -> Option<String> {
+        leases(&self.space).get_opt(name).await.unwrap().and_then(|lease| lease.uid())
     }
 
     /// Waits until the operator has read the Leases as they are now, and done what follows.
     async fn until_looked_at(&self) {
+        self.until_looked_at_by(&self.operator).await;
+    }
+
+    async fn until_looked_at_by(&self, operator: &Running) {
         let looks = async || {
-            let metrics = http::get(&self.operator.admin, "/metrics", &[]).await.unwrap().body;
+            let metrics = http::get(&operator.admin, "/metrics", &[]).await.unwrap().body;
             let line = metrics.lines().find_map(|line| line.strip_prefix("keywright_lease_lists_total ")).unwrap();
             line.parse::<u64>().unwrap()
         };

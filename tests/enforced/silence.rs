@@ -1,10 +1,22 @@
 //! Verifiers that say nothing any more: their time is waited out, and their Leases are collected.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{ALL, scene};
+use tokio::sync::Notify;
+
+use super::{ALL, Scene, scene};
 use crate::support::eventually;
 use crate::support::keywright::Running;
+use crate::support::proxy::{Fault, Proxy};
+
+/// A verifier that renews and does not get on, for ever.
+async fn renewing(scene: &Scene, name: &str) {
+    loop {
+        scene.has_applied(name, 1).await;
+        tokio::task::yield_now().await;
+    }
+}
 
 #[tokio::test]
 async fn a_verifier_that_renews_and_never_passes_is_outwaited_and_its_lease_stays() {
@@ -79,15 +91,29 @@ async fn an_operator_that_starts_begins_its_waits_afresh() {
     scene.operator.process.kill();
     let since = Instant::now();
     scene.operator = Running::operator(scene.cluster, &[]).await.unwrap().ready().await;
-    let renewing = async {
-        loop {
-            scene.has_applied("a", 1).await;
-            tokio::task::yield_now().await;
-        }
-    };
     tokio::select! {
         _ = scene.until("ak/storefront", "Outwaited") => {}
-        () = renewing => {}
+        () = renewing(&scene, "a") => {}
     }
     assert!(since.elapsed() >= Duration::from_secs(6), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_lease_that_was_renewed_after_its_silence_was_measured_is_not_collected() {
+    let scene = scene().await;
+    scene.operator.process.kill();
+    scene.appears("a", ALL, 1000).await;
+    let uid = scene.lease_uid("a").await;
+    let gate = Arc::new(Notify::new());
+    let proxy = Proxy::start(scene.cluster, [(1, Fault::Hold(gate.clone()))]).await.unwrap();
+    let operator = proxy.operator(scene.cluster).unwrap();
+    proxy.sprung().await;
+    scene.has_applied("a", 1).await;
+    gate.notify_one();
+    tokio::select! {
+        () = scene.until_looked_at_by(&operator) => {}
+        () = renewing(&scene, "a") => {}
+    }
+    assert_eq!(scene.lease_uid("a").await, uid);
+    assert!(uid.is_some());
 }

@@ -42,7 +42,7 @@ pub enum Write {
     Entry { uid: String, serial: u64 },
     /// A delivered Secret, with the plaintext in it.
     Secret { owner: String, serial: String, value: String },
-    /// A Secret was deleted.
+    /// A Secret or a Lease was deleted.
     Deleted,
     /// A status.
     Status { name: String },
@@ -123,7 +123,9 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let counts = parts.method != Method::GET
         && !query.contains("dryRun")
         && !body.windows(8).any(|word| word == b"\"dryRun\"")
-        && (path.contains("/secrets") || (path.contains("/apikeys/") && path.ends_with("/status")));
+        && (path.contains("/secrets")
+            || path.contains("/leases")
+            || (path.contains("/apikeys/") && path.ends_with("/status")));
     let fault = if counts { shared.count(&parts.method, &body) } else { None };
     match &fault {
         Some(Fault::KillBefore) => return shared.kill(),

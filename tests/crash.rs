@@ -33,6 +33,11 @@ async fn unready_key(space: &Space) -> ApiKey {
 /// A new key, and an operator with a fault at the write of its Secret. The key material is made before, and the account's
 /// Site ID reserved, so that the first two writes for a key are its entry and its Secret.
 async fn fault_at_the_secret(cluster: &Cluster, fault: Fault) -> (Space, ApiKey, Proxy, Arc<Running>) {
+    faults_from_the_secret_on(cluster, vec![fault]).await
+}
+
+/// The same with faults at the writes that follow.
+async fn faults_from_the_secret_on(cluster: &Cluster, faults: Vec<Fault>) -> (Space, ApiKey, Proxy, Arc<Running>) {
     let before = Running::operator(cluster, &[]).await.unwrap().ready().await;
     let space = Space::new(cluster).await;
     space.account("acme", json!({"accessLevel": "Full"})).await;
@@ -43,7 +48,7 @@ async fn fault_at_the_secret(cluster: &Cluster, fault: Fault) -> (Space, ApiKey,
     .await;
     drop(before);
     let key = space.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await;
-    let proxy = Proxy::start(cluster, Some((2, fault))).await.unwrap();
+    let proxy = Proxy::start(cluster, (2..).zip(faults)).await.unwrap();
     let operator = proxy.operator(cluster).unwrap();
     (space, key, proxy, operator)
 }
@@ -217,10 +222,21 @@ async fn a_secret_that_a_user_froze_between_two_writes_is_said_and_written_again
 
 #[tokio::test]
 async fn an_operator_that_slept_removes_the_stray_secret_that_it_writes_on_waking() {
+    wakes_and_removes_its_stray(&[]).await;
+}
+
+#[tokio::test]
+async fn it_removes_the_stray_too_when_it_never_hears_that_it_lost_the_swap() {
+    wakes_and_removes_its_stray(&[Fault::LoseAnswer]).await;
+}
+
+/// An operator that slept before its write of the Secret, while another delivered and a user removed it.
+async fn wakes_and_removes_its_stray(then: &[Fault]) {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
     let gate = Arc::new(Notify::new());
-    let (space, key, sleeper, _first) = fault_at_the_secret(cluster, Fault::Hold(gate.clone())).await;
+    let faults = [&[Fault::Hold(gate.clone())], then].concat();
+    let (space, key, sleeper, _first) = faults_from_the_secret_on(cluster, faults).await;
     sleeper.sprung().await;
     assert!(matches!(sleeper.seen()[..], [Write::Entry { .. }, Write::Secret { .. }]), "{:?}", sleeper.seen());
 

@@ -14,14 +14,21 @@ use keywright::verifier::decide::decide;
 use keywright::verifier::question::Question;
 
 /// Rooms that decide. They may know the types of the API, and neither a client nor a server.
-const PURE: [&str; 16] = [
+const PURE: [&str; 23] = [
     "src/access",
     "src/api",
     "src/key",
     "src/operator/api_key/facts.rs",
     "src/operator/api_key/honour.rs",
     "src/operator/api_key/plan.rs",
+    "src/operator/enforcement/changes.rs",
+    "src/operator/enforcement/gates.rs",
+    "src/operator/enforcement/lease.rs",
+    "src/operator/enforcement/words.rs",
     "src/operator/router.rs",
+    "src/verifier/activity/fold.rs",
+    "src/verifier/activity/ledger.rs",
+    "src/verifier/activity/usage.rs",
     "src/verifier/answer.rs",
     "src/verifier/code.rs",
     "src/verifier/decide.rs",

@@ -6,6 +6,8 @@
 
 #[path = "rights/bindings.rs"]
 mod bindings;
+#[path = "rights/leases.rs"]
+mod leases;
 #[path = "support/mod.rs"]
 mod support;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 
+use super::enforcement::Enforcement;
 use super::entries::Entries;
 use super::metrics::Metrics;
 use super::secrets::Secrets;
@@ -23,6 +24,8 @@ pub struct Context {
     pub entries: Entries,
     /// The delivered Secrets.
     pub secrets: Secrets,
+    /// Which changes verifiers go by.
+    pub enforcement: Arc<Enforcement>,
     /// Pauses between attempts, by object.
     pub backoff: Backoff,
     /// Makes records.

@@ -28,6 +28,13 @@ pub struct Stored {
     secret_uid: String,
 }
 
+impl Stored {
+    /// The resourceVersion of it that was read or written.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
 /// Why an entry was not read or not written.
 #[derive(Debug, Error)]
 pub enum StoreError {

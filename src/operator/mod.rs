@@ -21,6 +21,7 @@ pub mod router;
 mod account;
 mod collect;
 mod context;
+mod enforcement;
 mod entries;
 mod events;
 mod guard;
@@ -29,9 +30,11 @@ mod metrics;
 mod secrets;
 mod site_ids;
 mod streams;
+mod suspension;
 mod write;
 
 use context::Context;
+use enforcement::Enforcement;
 use entries::Entries;
 use metrics::Metrics;
 use secrets::Secrets;
@@ -77,9 +80,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     tokio::select! {
         () = shutdown.wait() => {}
         (pepper, sealing_key) = prepare(&client, &not_ready) => {
-            let (known, wakes, complete) = streams::follow(&client);
+            let enforcement = Arc::new(Enforcement::default());
+            let (known, wakes, complete) = streams::follow(&client, enforcement.clone());
             let context = Arc::new(Context {
                 known,
+                enforcement,
                 entries: Entries::new(client.clone()),
                 secrets: Secrets::new(client.clone()),
                 backoff: context::Backoff::default(),
@@ -141,11 +146,14 @@ async fn reconcile_all(
         () = shutdown.wait() => false,
     };
     let ended = if listed {
-        let Wakes { keys, accounts, gone } = wakes;
+        let Wakes { keys, accounts, suspensions, gone, senders } = wakes;
         let accounts = tokio::spawn(account::run(context.clone(), accounts, shutdown.clone()));
+        let suspensions = tokio::spawn(suspension::run(context.clone(), suspensions, shutdown.clone()));
         let removal = tokio::spawn(collect::remove_secrets(context.clone(), gone));
+        let leases = tokio::spawn(enforcement::run(context.clone(), senders));
         let keys = tokio::spawn(api_key::run(context, keys, config.concurrency, shutdown));
-        let ended = tokio::try_join!(accounts, keys).map(|_| ());
+        let ended = tokio::try_join!(accounts, suspensions, keys).map(|_| ());
+        leases.abort();
         removal.abort();
         ended
     } else {

@@ -21,6 +21,8 @@ pub enum Wake {
     Key(FullName),
     /// Look at this account.
     Account(FullName),
+    /// Look at this suspension.
+    Suspension(FullName),
     /// Count this account's keys again; many of these may come at once.
     Counts(FullName),
     /// The key with this uid is gone, as it seems: a list also misses what cannot be read.
@@ -55,6 +57,7 @@ struct SeenAccount {
 struct SeenSuspension {
     namespace: String,
     target: Target,
+    spec: u64,
     print: u64,
 }
 
@@ -189,11 +192,19 @@ impl Router {
     /// A suspension was added or changed.
     pub fn suspension(&mut self, suspension: &Suspension) -> Vec<Wake> {
         let (namespace, target) = (suspension.namespace().unwrap_or_default(), suspension.spec.target.clone());
-        let print = print(&suspension.metadata.generation);
-        let wakes = self.suspended(&namespace, &target);
-        let seen = SeenSuspension { namespace, target, print };
+        let spec = print(&suspension.metadata.generation);
+        let print = print(&(suspension.metadata.generation, &suspension.status));
+        let mut wakes = self.suspended(&namespace, &target);
+        let own = Wake::Suspension(full_name(suspension));
+        let seen = SeenSuspension { namespace, target, spec, print };
         let before = self.suspensions.insert(suspension.uid().unwrap_or_default(), seen);
-        if before.is_some_and(|before| before.print == print) { Vec::new() } else { wakes }
+        if before.as_ref().is_some_and(|before| before.spec == spec) {
+            wakes.clear();
+        }
+        if before.is_none_or(|before| before.print != print) {
+            wakes.push(own);
+        }
+        wakes
     }
 
     /// A suspension was lifted.
@@ -252,6 +263,7 @@ fn missing<'u, N: Clone + 'u>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::api::SuspensionStatus;
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
@@ -313,13 +325,17 @@ mod tests {
     fn suspensions_wake_what_they_suspend_also_when_a_list_misses_them() {
         let mut router = Router::default();
         router.key(&key("billing", 1));
-        let of = |kind: &str, name: &str| {
+        let of = |kind: &str, name: &str| -> Suspension {
             object("Suspension", name, 1, json!({"target": {"kind": kind, "name": name}, "reason": "Abuse"}))
         };
-        assert_eq!(router.suspension(&of("ApiKey", "billing")), [Wake::Key(full("billing"))]);
+        let own = |name: &str| Wake::Suspension(full(name));
+        assert_eq!(router.suspension(&of("ApiKey", "billing")), [Wake::Key(full("billing")), own("billing")]);
         assert_eq!(router.suspension(&of("ApiKey", "billing")), []);
+        let mut told = of("ApiKey", "billing");
+        told.status = Some(SuspensionStatus { observed_generation: Some(1), ..SuspensionStatus::default() });
+        assert_eq!(router.suspension(&told), [own("billing")], "nobody else need know what is said of it");
         let both = [Wake::Key(full("billing")), Wake::Account(full("acme"))];
-        assert_eq!(router.suspension(&of("Account", "acme")), both);
+        assert_eq!(router.suspension(&of("Account", "acme")), [&both[..], &[own("acme")]].concat());
         let listed = HashSet::from(["Suspension-billing".to_owned()]);
         assert_eq!(router.suspensions_listed(&listed), both);
     }

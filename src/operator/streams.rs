@@ -16,6 +16,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
+use super::enforcement::{Enforcement, Tracked};
 use super::router::{FullName, Router, Wake};
 use crate::api::{Account, ApiKey, Suspension, TargetKind};
 use crate::server::Shutdown;
@@ -60,27 +61,73 @@ pub struct Wakes {
     pub keys: mpsc::UnboundedReceiver<FullName>,
     /// Accounts to look at.
     pub accounts: mpsc::UnboundedReceiver<FullName>,
+    /// Suspensions to look at.
+    pub suspensions: mpsc::UnboundedReceiver<FullName>,
     /// The uids of keys that are gone.
     pub gone: mpsc::UnboundedReceiver<String>,
+    /// Where all of them come from.
+    pub senders: WakeSenders,
+}
+
+/// Sends wake-ups to those who wait for them.
+#[derive(Clone)]
+pub struct WakeSenders {
+    keys: mpsc::UnboundedSender<FullName>,
+    accounts: mpsc::UnboundedSender<FullName>,
+    suspensions: mpsc::UnboundedSender<FullName>,
+    gone: mpsc::UnboundedSender<String>,
+    counts: Arc<Mutex<HashSet<FullName>>>,
+}
+
+impl WakeSenders {
+    fn new() -> (Self, Wakes) {
+        let (keys, keys_woken) = mpsc::unbounded_channel();
+        let (accounts, accounts_woken) = mpsc::unbounded_channel();
+        let (suspensions, suspensions_woken) = mpsc::unbounded_channel();
+        let (gone, are_gone) = mpsc::unbounded_channel();
+        let senders = Self { keys, accounts, suspensions, gone, counts: Arc::default() };
+        let wakes = Wakes {
+            keys: keys_woken,
+            accounts: accounts_woken,
+            suspensions: suspensions_woken,
+            gone: are_gone,
+            senders: senders.clone(),
+        };
+        (senders, wakes)
+    }
+
+    /// Sends one.
+    pub fn send(&self, wake: Wake) {
+        // Sending fails only when nobody reconciles any more.
+        match wake {
+            Wake::Key(name) => drop(self.keys.send(name)),
+            Wake::Account(name) => drop(self.accounts.send(name)),
+            Wake::Suspension(name) => drop(self.suspensions.send(name)),
+            Wake::Counts(name) => drop(self.counts.lock().unwrap_or_else(PoisonError::into_inner).insert(name)),
+            Wake::KeyGone(uid) => drop(self.gone.send(uid)),
+        }
+    }
+
+    async fn flush_counts(&self) {
+        loop {
+            tokio::time::sleep(COUNT_PAUSE).await;
+            let dirty = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+            for name in dirty {
+                let _ = self.accounts.send(name);
+            }
+        }
+    }
 }
 
 /// Watches everything, in a task of its own. The receiver turns true when every first list is complete: a key that is
 /// looked at before its account is known would be told that there is none.
-pub fn follow(client: &Client) -> (Known, Wakes, watch::Receiver<bool>) {
+pub fn follow(client: &Client, enforcement: Arc<Enforcement>) -> (Known, Wakes, watch::Receiver<bool>) {
     let (keys, key_events) = reflected::<ApiKey>(client);
     let (accounts, account_events) = reflected::<Account>(client);
     let (suspensions, suspension_events) = reflected::<Suspension>(client);
-    let (key_wakes, keys_woken) = mpsc::unbounded_channel();
-    let (account_wakes, accounts_woken) = mpsc::unbounded_channel();
-    let (gone, are_gone) = mpsc::unbounded_channel();
+    let (senders, wakes) = WakeSenders::new();
     let (complete, completed) = watch::channel(false);
-    let switch = Arc::new(Switch {
-        router: Mutex::default(),
-        keys: key_wakes,
-        accounts: account_wakes,
-        gone,
-        counts: Mutex::default(),
-    });
+    let switch = Arc::new(Switch { router: Mutex::default(), enforcement, senders });
     tokio::spawn(async move {
         let lists = watch::Sender::new(0);
         let all_listed = async {
@@ -100,11 +147,10 @@ pub fn follow(client: &Client) -> (Known, Wakes, watch::Receiver<bool>) {
                 |router, _, uid| router.suspension_gone(uid),
                 Router::suspensions_listed
             ),
-            switch.flush_counts(),
+            switch.senders.flush_counts(),
             all_listed,
         );
     });
-    let wakes = Wakes { keys: keys_woken, accounts: accounts_woken, gone: are_gone };
     (Known { keys, accounts, suspensions }, wakes, completed)
 }
 
@@ -118,13 +164,11 @@ pub fn requests<K: Resource<DynamicType = ()> + 'static>(
         .take_until(async move { shutdown.wait().await })
 }
 
-/// Passes wake-ups on to those who wait for them.
+/// Passes on what events say.
 struct Switch {
     router: Mutex<Router>,
-    keys: mpsc::UnboundedSender<FullName>,
-    accounts: mpsc::UnboundedSender<FullName>,
-    gone: mpsc::UnboundedSender<String>,
-    counts: Mutex<HashSet<FullName>>,
+    enforcement: Arc<Enforcement>,
+    senders: WakeSenders,
 }
 
 impl Switch {
@@ -134,30 +178,14 @@ impl Switch {
 
     fn send(&self, wakes: Vec<Wake>) {
         for wake in wakes {
-            // Sending fails only when nobody reconciles any more.
-            match wake {
-                Wake::Key(name) => drop(self.keys.send(name)),
-                Wake::Account(name) => drop(self.accounts.send(name)),
-                Wake::Counts(name) => drop(self.counts.lock().unwrap_or_else(PoisonError::into_inner).insert(name)),
-                Wake::KeyGone(uid) => drop(self.gone.send(uid)),
-            }
-        }
-    }
-
-    async fn flush_counts(&self) {
-        loop {
-            tokio::time::sleep(COUNT_PAUSE).await;
-            let dirty = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
-            for name in dirty {
-                let _ = self.accounts.send(name);
-            }
+            self.senders.send(wake);
         }
     }
 }
 
 /// Takes the events of one resource. The store is fed while they are taken, so whoever is woken finds the change there;
 /// except for a list, which the store takes over as a whole when it is complete, so its wake-ups wait until then.
-async fn drive<K: Resource<DynamicType = ()> + ResourceExt>(
+async fn drive<K: Tracked>(
     events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
     switch: &Switch,
     count: impl Fn(),
@@ -171,10 +199,12 @@ async fn drive<K: Resource<DynamicType = ()> + ResourceExt>(
         match event {
             Ok(Event::Init) => uids.clear(),
             Ok(Event::InitApply(object)) => {
+                switch.enforcement.seen(&object);
                 uids.insert(object.uid().unwrap_or_default());
                 of_list.extend(switch.ask(|router| apply(router, &object)));
             }
             Ok(Event::InitDone) => {
+                switch.enforcement.listed::<K>(&uids);
                 of_list.extend(switch.ask(|router| listed(router, &uids)));
                 switch.send(std::mem::take(&mut of_list));
                 uids = HashSet::new();
@@ -182,10 +212,15 @@ async fn drive<K: Resource<DynamicType = ()> + ResourceExt>(
                     count();
                 }
             }
-            Ok(Event::Apply(object)) => switch.send(switch.ask(|router| apply(router, &object))),
+            Ok(Event::Apply(object)) => {
+                switch.enforcement.seen(&object);
+                switch.send(switch.ask(|router| apply(router, &object)));
+            }
             Ok(Event::Delete(object)) => {
                 let name = (object.namespace().unwrap_or_default(), object.name_any());
-                switch.send(switch.ask(|router| gone(router, &name, &object.uid().unwrap_or_default())));
+                let uid = object.uid().unwrap_or_default();
+                switch.enforcement.gone(&uid);
+                switch.send(switch.ask(|router| gone(router, &name, &uid)));
             }
             Err(error) => tracing::debug!(%error, "a watch"),
         }

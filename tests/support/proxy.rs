@@ -31,6 +31,8 @@ pub enum Fault {
     Hold(Arc<Notify>),
     /// The write arrives, and its answer loses its end.
     CutAnswer,
+    /// The write arrives, and what was answered is never known.
+    LoseAnswer,
 }
 
 /// A write of a Secret or of an ApiKey's status.
@@ -40,7 +42,7 @@ pub enum Write {
     Entry { uid: String, serial: u64 },
     /// A delivered Secret, with the plaintext in it.
     Secret { owner: String, serial: String, value: String },
-    /// A Secret was deleted.
+    /// A Secret or a Lease was deleted.
     Deleted,
     /// A status.
     Status { name: String },
@@ -50,8 +52,8 @@ pub enum Write {
 
 struct Shared {
     upstream: Client,
-    /// The write it happens at, counted from 1.
-    fault: Option<(usize, Fault)>,
+    /// The writes they happen at, counted from 1.
+    faults: Vec<(usize, Fault)>,
     seen: Mutex<Vec<Write>>,
     sprung: Notify,
     /// Weak: whoever started the operator decides when it ends.
@@ -65,13 +67,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one with a fault at the given write, or with none.
-    pub async fn start(cluster: &Cluster, fault: Option<(usize, Fault)>) -> Result<Self> {
+    /// Starts one with faults at the given writes, counted from 1.
+    pub async fn start(cluster: &Cluster, faults: impl IntoIterator<Item = (usize, Fault)>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             upstream: anonymous(&cluster.plane.kubeconfig).await?,
-            fault,
+            faults: faults.into_iter().collect(),
             seen: Mutex::default(),
             sprung: Notify::new(),
             victim: OnceLock::new(),
@@ -121,7 +123,9 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let counts = parts.method != Method::GET
         && !query.contains("dryRun")
         && !body.windows(8).any(|word| word == b"\"dryRun\"")
-        && (path.contains("/secrets") || (path.contains("/apikeys/") && path.ends_with("/status")));
+        && (path.contains("/secrets")
+            || path.contains("/leases")
+            || (path.contains("/apikeys/") && path.ends_with("/status")));
     let fault = if counts { shared.count(&parts.method, &body) } else { None };
     match &fault {
         Some(Fault::KillBefore) => return shared.kill(),
@@ -129,7 +133,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
             shared.sprung.notify_one();
             gate.notified().await;
         }
-        Some(Fault::KillAfter | Fault::CutAnswer) | None => {}
+        Some(Fault::KillAfter | Fault::CutAnswer | Fault::LoseAnswer) | None => {}
     }
     let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
     let answer = match shared.upstream.send(request).await {
@@ -139,6 +143,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     match fault {
         Some(Fault::KillAfter) => shared.kill(),
         Some(Fault::CutAnswer) => cut(answer).await,
+        Some(Fault::LoseAnswer) => StatusCode::BAD_GATEWAY.into_response(),
         _ => answer,
     }
 }
@@ -152,7 +157,7 @@ impl Shared {
     fn count(&self, method: &Method, body: &[u8]) -> Option<Fault> {
         let mut seen = self.seen.lock().unwrap();
         seen.push(if method == Method::DELETE { Write::Deleted } else { read(body) });
-        self.fault.as_ref().filter(|(at, _)| *at == seen.len()).map(|(_, fault)| fault.clone())
+        self.faults.iter().find(|(at, _)| *at == seen.len()).map(|(_, fault)| fault.clone())
     }
 
     fn kill(&self) -> Response {

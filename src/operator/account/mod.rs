@@ -64,7 +64,8 @@ async fn reconcile(account: &Account, context: &Context) -> Result<Duration, kub
         |key: &crate::api::ApiKey| key.metadata.namespace == account.metadata.namespace && key.spec.account == name;
     let keys = context.known.keys.state_filter(of_account);
     let settled = matches!(members, members::Members::Bound | members::Members::NotAlone);
-    let facts = status::Facts { account, site_id, members, suspension: suspension.as_deref(), keys: &keys };
+    let standing = context.enforcement.standing(account);
+    let facts = status::Facts { account, site_id, members, suspension: suspension.as_deref(), keys: &keys, standing };
     status::write(context, &facts, status::project(&facts, (context.now)())).await?;
     let uid = account.uid().unwrap_or_default();
     if !settled {

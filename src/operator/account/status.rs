@@ -11,6 +11,7 @@ use crate::api::{
     Suspension,
 };
 use crate::operator::context::Context;
+use crate::operator::enforcement::{self, Standing};
 use crate::operator::events::{of_conditions, publish};
 use crate::operator::write;
 
@@ -26,15 +27,18 @@ pub struct Facts<'a> {
     pub suspension: Option<&'a Suspension>,
     /// Its keys.
     pub keys: &'a [Arc<ApiKey>],
+    /// Whether every verifier goes by it.
+    pub standing: Option<Standing>,
 }
 
 /// The status that these facts give.
 pub fn project(facts: &Facts<'_>, now: Timestamp) -> AccountStatus {
     let Facts { account, site_id, keys, .. } = facts;
-    let before = account.status.clone().unwrap_or_default();
-    let mut conditions = Conditions::after(before.conditions, account.metadata.generation, now);
+    let (before, generation) = (account.status.clone().unwrap_or_default().conditions, account.metadata.generation);
+    let mut conditions = Conditions::after(before.clone(), generation, now);
     let (ready, reason, message) = ready(facts);
     conditions.say(CONDITION_READY, ready, reason, message);
+    enforcement::say(&mut conditions, facts.standing.as_ref(), &before, generation);
     if let Some(suspension) = facts.suspension {
         conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, suspension.spec.words());
     }

@@ -1,13 +1,27 @@
 //! What is new of a key since its last status.
 
 use super::facts::Facts;
-use crate::api::{ApiKeyStatus, CONDITION_EXPIRING, Reason, State};
+use crate::api::names::ENTRIES_NAMESPACE;
+use crate::api::{ApiKey, ApiKeyStatus, CONDITION_EXPIRING, Reason, State};
 use crate::operator::context::Context;
 use crate::operator::events::{News, of_conditions, publish};
 
 /// Tells it.
 pub async fn tell(context: &Context, facts: &Facts<'_>, status: &ApiKeyStatus) {
     publish(&context.client, facts.key, news(facts, status), (context.now)()).await;
+}
+
+/// Tells that a value can be read before every live verifier has it.
+pub async fn tell_passed_over(context: &Context, key: &ApiKey, leases: &[String]) {
+    if leases.is_empty() {
+        return;
+    }
+    let note = format!(
+        "the value was delivered although verifiers did not say in time that they have it, and may refuse it as `unknown` until they do; see their Leases in namespace {ENTRIES_NAMESPACE}: {}",
+        leases.join(", ")
+    );
+    let news = News { warning: true, reason: "VerifierPassedOver".to_owned(), note };
+    publish(&context.client, key, vec![news], (context.now)()).await;
 }
 
 fn news(facts: &Facts<'_>, now: &ApiKeyStatus) -> Vec<News> {

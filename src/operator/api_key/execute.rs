@@ -4,6 +4,7 @@
 use kube::ResourceExt;
 
 use super::Error;
+use super::events;
 use super::facts::{Facts, Presence, Problem};
 use super::plan::Action;
 use crate::api::{ApiKey, Reason, SecretItem, names};
@@ -21,6 +22,15 @@ pub struct Outcome {
     pub secret: Option<Presence>,
     /// Something of the user's that is in the way.
     pub blocked: Option<Problem>,
+    /// Verifiers are waited for before the value is delivered.
+    pub is_gated: bool,
+}
+
+/// What became of a delivery.
+enum Delivered {
+    Done(Box<Stored>),
+    Blocked(Problem),
+    Gated,
 }
 
 /// Does the actions in order. [`StoreError::Lost`] means: observe and plan anew.
@@ -30,7 +40,7 @@ pub async fn execute(
     entry: Option<Stored>,
     actions: Vec<Action>,
 ) -> Result<Outcome, Error> {
-    let mut outcome = Outcome { entry, secret: facts.secret, blocked: None };
+    let mut outcome = Outcome { entry, secret: facts.secret, blocked: None, is_gated: false };
     for action in actions {
         match (action, outcome.entry.take()) {
             (Action::Mint { serial, revision, cloned }, before) => {
@@ -38,13 +48,14 @@ pub async fn execute(
                 outcome.entry = Some(minted);
             }
             (Action::Deliver, Some(stored)) => match deliver(context, facts, &stored).await? {
-                Ok(next) => {
-                    outcome.entry = Some(next);
+                Delivered::Done(next) => {
+                    outcome.entry = Some(*next);
                     outcome.secret = Some(Presence::Present);
                 }
-                Err(problem) => {
+                Delivered::Blocked(problem) => {
                     return Ok(Outcome { entry: Some(stored), blocked: Some(problem), ..outcome });
                 }
+                Delivered::Gated => return Ok(Outcome { entry: Some(stored), is_gated: true, ..outcome }),
             },
             (Action::NoteRemoved, Some(stored)) => {
                 outcome.entry = Some(end(context, stored, Ended::Removed).await?);
@@ -118,23 +129,27 @@ async fn record(
     .map_err(|error| StoreError::Entry(error).into())
 }
 
-async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Result<Result<Stored, Problem>, Error> {
+async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Result<Delivered, Error> {
     let key = facts.key;
     let credential = stored.entry.undelivered().ok_or(StoreError::Lost)?;
     let sealed = credential.sealed.as_ref().ok_or(StoreError::Lost)?;
+    let blocked = |reason, message: String| Ok(Delivered::Blocked(Problem::new(reason, message)));
     let plaintext = match context.sealing_key.open(sealed, &stored.entry.owner.uid, credential.id) {
         Ok(plaintext) => plaintext,
         Err(error) => {
             let message = format!("{error}; nobody can read this value any more: delete and re-create the ApiKey");
-            return Ok(Err(Problem::new(Reason::SealingKeyLost, message)));
+            return blocked(Reason::SealingKeyLost, message);
         }
     };
-    let name = key.secret_name();
     let Some(site_id) = site_id(context, key).await? else {
         let message =
             "spec.secret.data asks for a siteId, and every one that was tried is reserved for another account";
-        return Ok(Err(Problem::new(Reason::NoSiteId, message)));
+        return blocked(Reason::NoSiteId, message.to_owned());
     };
+    let Some(passed_over) = context.enforcement.gate(key, facts.account, stored.version()) else {
+        return Ok(Delivered::Gated);
+    };
+    let name = key.secret_name();
     let written = match context.secrets.write(key, credential, &plaintext, &site_id).await? {
         WriteOutcome::Written(written) => written,
         WriteOutcome::Taken => {
@@ -145,28 +160,35 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
             let message = format!(
                 "Secret {name} exists and {holder}; it is not touched. Delete or rename it, or create the key with another spec.secret.name"
             );
-            return Ok(Err(Problem::new(Reason::SecretConflict, message)));
+            return blocked(Reason::SecretConflict, message);
         }
         WriteOutcome::Immutable => {
             let message = format!(
                 "Secret {name} was made immutable, so the value cannot be written; delete it, and it is written again"
             );
-            return Ok(Err(Problem::new(Reason::SecretImmutable, message)));
+            return blocked(Reason::SecretImmutable, message);
         }
     };
     drop(plaintext);
+    let stored = mark(context, key, stored, &written).await?;
+    events::tell_passed_over(context, key, &passed_over).await;
+    Ok(Delivered::Done(Box::new(stored)))
+}
+
+/// Notes that the value stands in the Secret. Whatever goes wrong there, a 409 whose answer was lost too, what was written
+/// may be a stray.
+async fn mark(context: &Context, key: &ApiKey, stored: &Stored, written: &Written) -> Result<Stored, Error> {
     let next = stored.entry.delivered(written.delivery.clone(), key.spec.overlap(), (context.now)());
     match context.entries.replace(stored, &next).await {
         Ok(stored) => {
             context.metrics.delivered.inc();
             tracing::info!(namespace = %next.owner.namespace, name = %next.owner.name, key_id = %next.current.id, "delivered");
-            Ok(Ok(stored))
+            Ok(stored)
         }
-        Err(StoreError::Lost) => {
-            undo_a_stray(context, key, &written, credential.serial).await?;
-            Err(StoreError::Lost.into())
+        Err(error) => {
+            undo_a_stray(context, key, written, next.current.serial).await?;
+            Err(error.into())
         }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -189,7 +211,7 @@ async fn site_id(context: &Context, key: &ApiKey) -> Result<Option<String>, Erro
     Ok(site_ids::reserve(&context.client, &namespace, &key.spec.account).await?)
 }
 
-/// Somebody else changed the entry first. If the value was delivered elsewhere or a newer one was, or the entry is
+/// Somebody else may have changed the entry first. If the value was delivered elsewhere or a newer one was, or the entry is
 /// gone, then what we just wrote is a stray, and nobody would ever remove it.
 async fn undo_a_stray(context: &Context, key: &ApiKey, written: &Written, serial: u64) -> Result<(), Error> {
     let now = match context.entries.get(&key.uid().unwrap_or_default()).await? {

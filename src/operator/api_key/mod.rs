@@ -12,6 +12,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::context::Context;
+use super::enforcement::GATE_BOUND;
 use super::entries::StoreError;
 use super::router::FullName;
 use super::streams::requests;
@@ -129,7 +130,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     };
     let (outcome, problem) = match observe::entry(context, &uid).await? {
         Err(unreadable) => {
-            let nothing = execute::Outcome { entry: None, secret: None, blocked: None };
+            let nothing = execute::Outcome { entry: None, secret: None, blocked: None, is_gated: false };
             (nothing, Some(Problem::new(Reason::EntryUnreadable, unreadable)))
         }
         Ok(entry) => {
@@ -139,6 +140,14 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
             let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..facts };
             let plan = plan(&facts, now);
             let outcome = execute::execute(context, &facts, entry, plan.actions).await?;
+            if outcome.is_gated {
+                // Nothing is said of a value that is about to be delivered: one write of status, not two. The gate wakes
+                // the key.
+                return Ok(Next::requeue(GATE_BOUND));
+            }
+            if outcome.entry.as_ref().is_some_and(|stored| stored.entry.undelivered().is_none()) {
+                context.enforcement.delivered(&uid);
+            }
             let problem = outcome.blocked.clone().or(plan.problem);
             (outcome, problem)
         }
@@ -146,7 +155,9 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     let facts = Facts { entry: outcome.entry.as_ref().map(|stored| &stored.entry), secret: outcome.secret, ..facts };
     let suspension = context.known.suspension(&namespace, TargetKind::Account, &key.spec.account);
     let suspension = suspension.or_else(|| context.known.suspension(&namespace, TargetKind::ApiKey, &key.name_any()));
-    let said = status::Said { problem: problem.as_ref(), suspension: suspension.as_deref() };
+    let standing = context.enforcement.standing(key);
+    let said =
+        status::Said { problem: problem.as_ref(), suspension: suspension.as_deref(), standing: standing.as_ref() };
     let status = status::project(&facts, &said, now);
     context.metrics.is_expiring(&uid, status::is_expiring(&status));
     status::write(context, &facts, status).await?;

@@ -16,6 +16,7 @@ use crate::api::{
 };
 use crate::key::{Credential, Delivery, Ended, Entry};
 use crate::operator::context::Context;
+use crate::operator::enforcement::{self, Standing};
 use crate::operator::write;
 
 /// What is to be said besides the facts.
@@ -25,6 +26,8 @@ pub struct Said<'a> {
     pub problem: Option<&'a Problem>,
     /// That the platform has suspended the key, or its account.
     pub suspension: Option<&'a Suspension>,
+    /// Whether every verifier goes by it.
+    pub standing: Option<&'a Standing>,
 }
 
 /// The status that these facts give. The one before is asked only for when its conditions last changed.
@@ -57,7 +60,8 @@ fn in_hand(entry: &Entry) -> &Credential {
 }
 
 fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: Timestamp) -> Vec<Condition> {
-    let mut conditions = Conditions::after(before, facts.key.metadata.generation, now);
+    let generation = facts.key.metadata.generation;
+    let mut conditions = Conditions::after(before.clone(), generation, now);
     let delivery = facts.entry.and_then(Entry::delivery);
     match (said.problem, delivery) {
         (Some(problem), _) => conditions.say(CONDITION_READY, false, problem.reason, problem.message.clone()),
@@ -69,6 +73,7 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
     let newest_delivery = facts.entry.and_then(Entry::newest_delivery).map(|(delivery, _)| delivery);
     let (available, reason, message) = secret_available(newest_delivery, facts.secret);
     conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
+    enforcement::say(&mut conditions, said.standing, &before, generation);
     if let Some(suspension) = said.suspension {
         conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, suspension.spec.words());
     }
@@ -117,7 +122,9 @@ fn secret_available(delivery: Option<&Delivery>, presence: Option<Presence>) -> 
         (None, Some(Presence::Other)) => (
             false,
             Reason::SecretConflict,
-            format!("Secret {name} was replaced by one that is not this key's; it is not touched"),
+            format!(
+                "Secret {name} is not the one that the value was delivered in: another stands in its place, and it is not touched. Delete it if nobody needs it; for a new value raise spec.rotation.revision"
+            ),
         ),
         (None, Some(Presence::Present)) => (true, Reason::Delivered, format!("Secret {name} holds the value")),
     }
@@ -315,7 +322,7 @@ mod tests {
             let conditions = project(&facts, said, at.parse().unwrap()).conditions;
             conditions.into_iter().map(|c| format!("{}={}", c.type_, c.reason)).collect::<Vec<_>>()
         };
-        let always = ["Ready=Issued", "SecretAvailable=Delivered"];
+        let always = ["Ready=Issued", "SecretAvailable=Delivered", "Enforced=AwaitingVerifiers"];
         assert_eq!(types("2026-11-17T00:00:00Z", &Said::default()), always);
         let now = types("2026-11-18T00:00:00Z", &said);
         assert_eq!(now, [&always[..], &["Suspended=PaymentOverdue", "Expiring=ExpiresSoon"]].concat());

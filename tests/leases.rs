@@ -46,7 +46,7 @@ async fn name_of(verifier: &Running) -> String {
         let log = fs::read_to_string(&verifier.log).unwrap();
         let found = log.lines().filter(|line| line.contains("the Lease is there")).find_map(|line| {
             let (_, rest) = line.split_once("keywright-verifier-")?;
-            Some(format!("keywright-verifier-{}", rest.get(..10)?))
+            Some(format!("keywright-verifier-{}", rest.get(..12)?))
         });
         found.ok_or(log)
     })

@@ -281,13 +281,13 @@ async fn the_secret_has_the_shape_that_was_asked_for() {
 async fn wiping_every_status_changes_nothing_but_a_rewrite_of_the_same_statuses() {
     let space = space().await;
     let value = space.ready_key("storefront").await;
-    let before = space.until("storefront", "SecretAvailable", "Delivered").await;
+    let before = space.until("storefront", "Enforced", "Acknowledged").await;
     let secret = space.secrets().get("storefront").await.unwrap();
     let entry = space.entry(&before).await;
 
     let wipe = json!({"metadata": {"resourceVersion": before.resource_version()}, "status": null});
     space.keys().patch_status("storefront", &PatchParams::default(), &Patch::Merge(wipe)).await.unwrap();
-    let after = space.until("storefront", "SecretAvailable", "Delivered").await;
+    let after = space.until("storefront", "Enforced", "Acknowledged").await;
     let without_times = |key: &ApiKey| {
         let mut status = key.status.clone().unwrap();
         for condition in &mut status.conditions {

@@ -108,7 +108,8 @@ fn each_command_explains_itself() {
 fn every_flag_of_a_server_can_be_set_in_the_environment() {
     for command in ["operator", "verifier"] {
         let help = stdout(&run(&[command, "--help"]));
-        let flags = help.lines().filter_map(|line| line.trim_start().strip_prefix("--")?.split(' ').next());
+        // So far to the right stand flags; what is said of them, which may speak of other flags, stands further.
+        let flags = help.lines().filter_map(|line| line.strip_prefix("      --")?.split(' ').next());
         let mut count = 0;
         for flag in flags {
             let variable = format!("[env: KEYWRIGHT_{}=", flag.to_uppercase().replace('-', "_"));

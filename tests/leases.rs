@@ -45,8 +45,8 @@ async fn name_of(verifier: &Running) -> String {
     eventually("the log names the Lease", async || {
         let log = fs::read_to_string(&verifier.log).unwrap();
         let found = log.lines().filter(|line| line.contains("the Lease is there")).find_map(|line| {
-            let (_, rest) = line.split_once("keywright-verifier-")?;
-            Some(format!("keywright-verifier-{}", rest.get(..12)?))
+            let (_, rest) = line.split_once("lease=")?;
+            Some(rest.trim_matches('"').to_owned())
         });
         found.ok_or(log)
     })

@@ -50,6 +50,7 @@ fn service(keys: usize) -> (Arc<Service>, Vec<String>) {
     let Filled { index, known } = filled_with(keys, keys);
     let mut service = Service::new(Metrics::register(&mut Registry::default()), 1, MAX_STALENESS, AccessLog::new(0.0));
     service.index = index;
+    service.freshness.lease_written(now(), now());
     for _ in 0..WATCHES {
         Progress::new("bench", &service.freshness).listed("1", now(), true);
     }

@@ -146,10 +146,10 @@ impl Fence {
     }
 
     /// The answer to a write of the Lease is there.
-    pub fn lease_written(&mut self, sent: Moment, now: Moment) {
+    pub fn lease_written(&mut self, sent: Moment, answered: Moment) {
         self.renewed = self.renewed.max(sent);
         if self.not_before == NEVER {
-            self.not_before = now;
+            self.not_before = answered;
         }
     }
 

@@ -109,8 +109,7 @@ impl Freshness {
     }
 
     /// The answer to a write of the Lease is there. Was there none before?
-    pub fn lease_written(&self, sent: Moment) -> bool {
-        let answered = now();
+    pub fn lease_written(&self, sent: Moment, answered: Moment) -> bool {
         self.change(|fence| {
             let was_there = fence.counts_from().is_some();
             fence.lease_written(sent, answered);

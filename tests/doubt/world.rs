@@ -266,6 +266,7 @@ impl Verifier {
         let mut service = Service::new(metrics, slow_checks, MAX_STALENESS, AccessLog::new(0.0));
         service.index = world.index();
         let asked = if world.has(Stale) { 1 } else { now() };
+        service.freshness.lease_written(asked, asked);
         for number in 0..WATCHES {
             let is_complete = number > 0 || !world.has(NotReady);
             Progress::new("test", &service.freshness).listed("1", asked, is_complete);

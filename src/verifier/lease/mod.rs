@@ -100,7 +100,7 @@ impl Own {
         let verdict = keeper.answered(answer);
         match verdict {
             Verdict::Renewed | Verdict::Repeated => {
-                if service.freshness.lease_written(sent) {
+                if service.freshness.lease_written(sent, now()) {
                     tracing::info!(lease = self.name, "the Lease is there");
                 }
             }

@@ -53,11 +53,11 @@ async fn the_columns_say_what_matters() {
 
     let keys = get(cluster, &space, &["ak"]);
     let rows = table(&keys);
-    assert_eq!(rows[0], ["NAME", "ACCOUNT", "ACCESS", "STATE", "KEY", "AGE"]);
+    assert_eq!(rows[0], ["NAME", "ACCOUNT", "ACCESS", "STATE", "KEY", "LAST USED", "AGE"]);
     assert_eq!(rows[1][..5], ["storefront", "acme", "ReadOnly", "Active", &format!("kw_{id}_…")]);
     let keys = get(cluster, &space, &["ak", "-o", "wide"]);
-    let wide = ["NAME", "ACCOUNT", "ACCESS", "STATE", "KEY", "AGE", "DISPLAY NAME", "EXPIRES", "SECRET", "REASON"];
-    assert_eq!(table(&keys)[0], wide);
+    let wide = ["DISPLAY NAME", "EXPIRES", "ENFORCED", "REQUESTS", "SECRET", "REASON"];
+    assert_eq!(table(&keys)[0][7..], wide);
     assert_eq!(cell(&keys, "DISPLAY NAME"), "Storefront");
     assert_eq!((cell(&keys, "SECRET"), cell(&keys, "REASON")), ("storefront", "Issued"));
 
@@ -69,7 +69,7 @@ async fn the_columns_say_what_matters() {
     assert_eq!((cell(&accounts, "DISPLAY NAME"), cell(&accounts, "REASON")), ("Acme Corporation", "Accepted"));
 
     let suspensions = get(cluster, &space, &["susp", "-o", "wide"]);
-    assert_eq!(table(&suspensions)[0], ["NAME", "KIND", "TARGET", "REASON", "AGE", "MESSAGE"]);
+    assert_eq!(table(&suspensions)[0], ["NAME", "KIND", "TARGET", "REASON", "ENFORCED", "AGE", "MESSAGE"]);
     assert_eq!(table(&suspensions)[1][..4], ["later", "ApiKey", "other", "Abuse"]);
     assert_eq!(cell(&suspensions, "MESSAGE"), "Too many calls");
     let all = get(cluster, &space, &["keywright", "-o", "name"]);

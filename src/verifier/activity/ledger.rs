@@ -21,6 +21,9 @@ pub struct Ledger {
     /// Whose turn it is when, the one that waits for longest first.
     queue: BTreeSet<(Moment, u64, Uid)>,
     tickets: u64,
+    /// The number of the last write of any key. No two writes of this process have the same: of a key that was forgotten in
+    /// between an old one may stand in the status, and must not pass for a new one that did not arrive.
+    sequence: i64,
 }
 
 /// One key.
@@ -32,7 +35,6 @@ struct Tally {
     committed: HashMap<KeyId, Totals>,
     /// Writes that may have arrived or may yet: their numbers, and what was counted when they were sent.
     unsure: Vec<(i64, HashMap<KeyId, Totals>)>,
-    sequence: i64,
     written: Option<Moment>,
     queued: Option<(Moment, u64)>,
     since: Option<Moment>,
@@ -77,7 +79,6 @@ impl Ledger {
             usages: Vec::new(),
             committed: HashMap::new(),
             unsure: Vec::new(),
-            sequence: 0,
             written: None,
             queued: None,
             since: None,
@@ -132,9 +133,9 @@ impl Ledger {
     /// A write is about to be sent; its number.
     pub fn sending(&mut self, uid: Uid, totals: HashMap<KeyId, Totals>) -> i64 {
         let Some(tally) = self.keys.get_mut(&uid) else { return 0 };
-        tally.sequence += 1;
-        tally.unsure.push((tally.sequence, totals));
-        tally.sequence
+        self.sequence += 1;
+        tally.unsure.push((self.sequence, totals));
+        self.sequence
     }
 
     /// These totals stand in the status.

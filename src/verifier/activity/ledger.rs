@@ -13,6 +13,8 @@ use crate::verifier::live::{Subject, Uid};
 const GATHER: Duration = Duration::from_secs(2);
 /// How long a key rests between two writes.
 const REST: Duration = Duration::from_mins(1);
+/// How long a key rests after a first write that did not work; twice as long each time, up to the rest between two.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// All keys that were used since this process began.
 #[derive(Default)]
@@ -36,6 +38,8 @@ struct Tally {
     /// Writes that may have arrived or may yet: their numbers, and what was counted when they were sent.
     unsure: Vec<(i64, HashMap<KeyId, Totals>)>,
     written: Option<Moment>,
+    /// How many writes in a row did not work.
+    failures: u32,
     queued: Option<(Moment, u64)>,
     since: Option<Moment>,
 }
@@ -80,6 +84,7 @@ impl Ledger {
             committed: HashMap::new(),
             unsure: Vec::new(),
             written: None,
+            failures: 0,
             queued: None,
             since: None,
         });
@@ -144,6 +149,7 @@ impl Ledger {
             tally.committed = totals;
             tally.unsure.clear();
             tally.written = Some(now);
+            tally.failures = 0;
             // Calls that came meanwhile wait for the key's rest to be over.
             if let Some((due, ticket)) = tally.queued.take() {
                 self.queue.remove(&(due, ticket, uid));
@@ -152,13 +158,17 @@ impl Ledger {
         }
     }
 
-    /// It did not work; the key keeps its place among those who wait.
+    /// It did not work. The key rests a little, and longer each time: one that can never be written must not take the
+    /// others' turns.
     pub fn failed(&mut self, turn: &Turn, now: Moment) {
         if let Some(tally) = self.keys.get_mut(&turn.uid) {
             tally.since = Some(tally.since.map_or(turn.since, |since| since.min(turn.since)));
-            if tally.queued.is_none() {
-                self.queue(turn.uid, now);
+            let rest = AGAIN.saturating_mul(1 << tally.failures.min(6)).min(REST);
+            tally.failures = tally.failures.saturating_add(1);
+            if let Some((due, ticket)) = tally.queued.take() {
+                self.queue.remove(&(due, ticket, turn.uid));
             }
+            self.queue(turn.uid, now.saturating_add(nanos(rest)));
         }
     }
 

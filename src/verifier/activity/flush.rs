@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::fold::{Delta, fold};
 use super::ledger::Turn;
 use super::usage::{Seconds, Totals};
-use crate::api::{Activity as Status, ApiKey, Requests, Writer, names};
+use crate::api::{Activity as Status, ApiKey, Writer, names};
 use crate::key::KeyId;
 use crate::verifier::freshness::now;
 use crate::verifier::live::Uid;
@@ -173,7 +173,7 @@ impl Flusher {
         let base = self.service.activity.ledger().base(turn.uid, ours.map(|writer| writer.sequence));
         let totals = turn.take();
         let delta = self.delta(turn, &base, &totals);
-        if delta.requests == Requests::default() {
+        if delta.is_nothing() {
             self.service.activity.ledger().arrived(turn.uid, totals, now());
             return Ok(Outcome::Nothing);
         }

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "activity/between.rs"]
+mod between;
+#[path = "activity/faults.rs"]
+mod faults;
 #[path = "activity/fixture.rs"]
 mod fixture;
 #[path = "activity/loss.rs"]

@@ -4,12 +4,16 @@
 
 #[path = "activity/between.rs"]
 mod between;
+#[path = "activity/exact.rs"]
+mod exact;
 #[path = "activity/faults.rs"]
 mod faults;
 #[path = "activity/fixture.rs"]
 mod fixture;
 #[path = "activity/loss.rs"]
 mod loss;
+#[path = "activity/races.rs"]
+mod races;
 #[path = "support/mod.rs"]
 mod support;
 

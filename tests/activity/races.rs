@@ -74,7 +74,9 @@ async fn two_verifiers_and_the_operator_write_the_same_keys_at_once_and_every_ca
     }
     // Their first writes are refused until all have come, so that they meet; the owner writes all the while.
     let (one, other) = (Between::start(cluster).await, Between::start(cluster).await);
-    [&one, &other].iter().for_each(|between| between.rule(|_| Fate::Refuse(StatusCode::INTERNAL_SERVER_ERROR)));
+    for between in [&one, &other] {
+        between.rule(|_| Fate::Refuse(StatusCode::INTERNAL_SERVER_ERROR));
+    }
     let (first, second) = (one.verifier(cluster).await, other.verifier(cluster).await);
     let passed = settled(&[&first, &second], &keys).await;
     let mut denied = 0;
@@ -88,7 +90,9 @@ async fn two_verifiers_and_the_operator_write_the_same_keys_at_once_and_every_ca
         }
         one.until_seen(KEYS).await;
         other.until_seen(KEYS).await;
-        [&one, &other].iter().for_each(|between| between.rule(|_| Fate::Pass));
+        for between in [&one, &other] {
+            between.rule(|_| Fate::Pass);
+        }
         for n in 0..KEYS {
             until_totals(&space, &format!("key-{n}"), |total| total.allowed > 0 && total.denied > 0).await;
         }

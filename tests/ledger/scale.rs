@@ -122,7 +122,9 @@ fn keys_whose_writes_fail_give_way_to_the_others_and_still_know_since_when_they_
     world.now += 3 * SECOND;
     // A key that can never be written must not stand before all others for ever.
     let failed: Vec<Turn> = (0..40).map(|_| world.ledger.next(world.now).unwrap()).collect();
-    failed.iter().for_each(|turn| world.ledger.failed(turn, world.now));
+    for turn in &failed {
+        world.ledger.failed(turn, world.now);
+    }
     assert_eq!(world.ledger.waiting(), (keys, Some(failed[0].since)));
     let others: Vec<Turn> = std::iter::from_fn(|| world.ledger.next(world.now)).collect();
     assert_eq!(others.len(), keys - failed.len());

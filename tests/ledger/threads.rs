@@ -45,7 +45,9 @@ fn race(calls: u64) -> Totals {
         let taken = scope.spawn(take);
         let count = &count;
         let counters: Vec<_> = (0..THREADS).map(|thread| scope.spawn(move || count(thread))).collect();
-        counters.into_iter().for_each(|counter| counter.join().unwrap());
+        for counter in counters {
+            counter.join().unwrap();
+        }
         is_over.store(true, Ordering::SeqCst);
         taken.join().unwrap()
     })

@@ -26,10 +26,11 @@ test: ## Run every test, on a real API server and behind real gateways
 	@tests/gateways/tools >/dev/null
 	cargo test --locked
 
-bench: ## Measure a decision, a disabled key's last moments, and the verifier beside servers that decide nothing (about 20 minutes)
+bench: ## Measure a decision and counting it, a disabled key's last moments, and the verifier beside servers that decide nothing (about 20 minutes)
 	@$(TOOLS) >/dev/null
 	@tests/gateways/tools >/dev/null
 	cargo bench --locked --bench decide
+	cargo bench --locked --bench activity
 	cargo bench --locked --bench disable
 	cargo bench --locked --bench serve
 

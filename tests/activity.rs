@@ -2,10 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "activity/between.rs"]
+mod between;
+#[path = "activity/exact.rs"]
+mod exact;
+#[path = "activity/faults.rs"]
+mod faults;
 #[path = "activity/fixture.rs"]
 mod fixture;
 #[path = "activity/loss.rs"]
 mod loss;
+#[path = "activity/races.rs"]
+mod races;
 #[path = "support/mod.rs"]
 mod support;
 

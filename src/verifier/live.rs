@@ -237,7 +237,7 @@ impl Live {
     }
 
     /// Its ApiKey.
-    pub fn subject(&self) -> &Subject {
+    pub fn subject(&self) -> &Arc<Subject> {
         &self.subject
     }
 

@@ -106,7 +106,7 @@ impl Proxy {
 }
 
 /// A client with no identity of its own: the requests bring theirs.
-async fn anonymous(kubeconfig: &Path) -> Result<Client> {
+pub async fn anonymous(kubeconfig: &Path) -> Result<Client> {
     let mut kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     for user in &mut kubeconfig.auth_infos {
         user.auth_info = Some(kube::config::AuthInfo::default());

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::fold::{Delta, fold};
 use super::ledger::Turn;
 use super::usage::{Seconds, Totals};
-use crate::api::{Activity as Status, ApiKey, Requests, Writer, names};
+use crate::api::{Activity as Status, ApiKey, Writer, names};
 use crate::key::KeyId;
 use crate::verifier::freshness::now;
 use crate::verifier::live::Uid;
@@ -89,8 +89,11 @@ impl Flusher {
                 self.service.metrics.activity.exhausted.inc();
             }
             let written = stream::iter(turns).map(|turn| self.write(turn)).buffer_unordered(4);
-            let is_busy = written.any(async |outcome| matches!(outcome, Outcome::Busy)).await;
-            if is_busy {
+            // Every one to its end, for a turn that is dropped comes back to nobody.
+            let outcomes: Vec<Outcome> = written.collect().await;
+            // Where others can be written, it is the key and not the API server.
+            let is_busy = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Busy));
+            if is_busy && !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Written)) {
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);
             } else {
@@ -105,15 +108,18 @@ impl Flusher {
 
     /// Writes all that is left, as far as there is time.
     pub async fn finish(&self) {
-        self.service.activity.ledger().touch_all();
-        let turns = stream::iter(std::iter::from_fn(|| self.next()));
-        let all = turns.map(|turn| self.write(turn)).buffer_unordered(AT_THE_END.0);
-        let breath = async |outcome| {
-            if matches!(outcome, Outcome::Busy) {
+        let all = async {
+            loop {
+                self.service.activity.ledger().touch_all();
+                let turns = stream::iter(std::iter::from_fn(|| self.next()));
+                turns.map(|turn| self.write(turn)).buffer_unordered(AT_THE_END.0).for_each(async |_| ()).await;
+                if self.service.activity.waiting().0 == 0 {
+                    return;
+                }
                 sleep(PAUSES.0).await;
             }
         };
-        let written = timeout(AT_THE_END.1, all.for_each(breath)).await;
+        let written = timeout(AT_THE_END.1, all).await;
         let (left, _) = self.service.activity.waiting();
         if written.is_err() || left > 0 {
             tracing::warn!(keys = left, "stopped before the use of all keys was written down");
@@ -167,7 +173,7 @@ impl Flusher {
         let base = self.service.activity.ledger().base(turn.uid, ours.map(|writer| writer.sequence));
         let totals = turn.take();
         let delta = self.delta(turn, &base, &totals);
-        if delta.requests == Requests::default() {
+        if delta.is_nothing() {
             self.service.activity.ledger().arrived(turn.uid, &totals, now());
             return Ok(Outcome::Nothing);
         }

@@ -27,6 +27,14 @@ pub struct Delta {
     pub networks: Vec<(String, Timestamp)>,
 }
 
+impl Delta {
+    /// There is nothing to write: no call, and no later time of one that is counted already, whose thread was held up
+    /// between counting it and noting when.
+    pub fn is_nothing(&self) -> bool {
+        self.requests == Requests::default() && self.values.is_empty() && self.last_denied.is_none()
+    }
+}
+
 /// All that is known after this write.
 pub fn fold(before: Option<Activity>, delta: &Delta, writer: &Writer, now: Timestamp) -> Activity {
     let before = before.unwrap_or_else(nothing);
@@ -162,6 +170,14 @@ mod tests {
             (Some(Time(at(100))), Some("disabled"))
         );
         assert_eq!(both.last_used_at, None);
+    }
+
+    #[test]
+    fn a_later_time_alone_is_worth_a_write_and_a_source_alone_is_not() {
+        let used = used(1, 0, 100);
+        assert!(!Delta { requests: Requests::default(), ..used.clone() }.is_nothing());
+        assert!(!Delta { last_denied: Some((at(100), "disabled")), ..Delta::default() }.is_nothing());
+        assert!(Delta { sources: used.sources, ..Delta::default() }.is_nothing());
     }
 
     #[test]

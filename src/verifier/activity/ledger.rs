@@ -13,6 +13,8 @@ use crate::verifier::live::{Subject, Uid};
 const GATHER: Duration = Duration::from_secs(2);
 /// How long a key rests between two writes.
 const REST: Duration = Duration::from_mins(1);
+/// How long a key rests after a first write that did not work; twice as long each time, up to the rest between two.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// All keys that were used since this process began.
 #[derive(Default)]
@@ -20,6 +22,9 @@ pub struct Ledger {
     keys: HashMap<Uid, Tally>,
     /// Whose turn it is when, the one that waits for longest first.
     queue: BTreeSet<(Moment, Uid)>,
+    /// The number of the last write of any key. No two writes of this process have the same: of a key that was forgotten in
+    /// between an old one may stand in the status, and must not pass for a new one that did not arrive.
+    sequence: i64,
 }
 
 /// One key. There may be as many as keys in use, so it is kept small.
@@ -28,8 +33,9 @@ struct Tally {
     values: Vec<Held>,
     /// Writes that may have arrived or may yet: their numbers, and what was counted when they were sent.
     unsure: Vec<(i64, HashMap<KeyId, Totals>)>,
-    sequence: i64,
     written: Option<Moment>,
+    /// How many writes in a row did not work.
+    failures: u32,
     queued: Option<Moment>,
     since: Option<Moment>,
 }
@@ -126,9 +132,9 @@ impl Ledger {
     /// A write is about to be sent; its number.
     pub fn sending(&mut self, uid: Uid, totals: HashMap<KeyId, Totals>) -> i64 {
         let Some(tally) = self.keys.get_mut(&uid) else { return 0 };
-        tally.sequence += 1;
-        tally.unsure.push((tally.sequence, totals));
-        tally.sequence
+        self.sequence += 1;
+        tally.unsure.push((self.sequence, totals));
+        self.sequence
     }
 
     /// These totals stand in the status.
@@ -139,6 +145,7 @@ impl Ledger {
             }
             tally.unsure.clear();
             tally.written = Some(now);
+            tally.failures = 0;
             // Calls that came meanwhile wait for the key's rest to be over.
             if let Some(due) = tally.queued.take() {
                 self.queue.remove(&(due, uid));
@@ -147,13 +154,17 @@ impl Ledger {
         }
     }
 
-    /// It did not work; the key keeps its place among those who wait.
+    /// It did not work. The key rests a little, and longer each time: one that can never be written must not take the
+    /// others' turns.
     pub fn failed(&mut self, turn: &Turn, now: Moment) {
         if let Some(tally) = self.keys.get_mut(&turn.uid) {
             tally.since = Some(tally.since.map_or(turn.since, |since| since.min(turn.since)));
-            if tally.queued.is_none() {
-                self.queue(turn.uid, now);
+            let rest = AGAIN.saturating_mul(1 << tally.failures.min(6)).min(REST);
+            tally.failures = tally.failures.saturating_add(1);
+            if let Some(due) = tally.queued.take() {
+                self.queue.remove(&(due, turn.uid));
             }
+            self.queue(turn.uid, now.saturating_add(nanos(rest)));
         }
     }
 

@@ -59,7 +59,7 @@ impl Activity {
 
     /// Counts a call with a value that exists. `is_holder` when its secret was right: only then is it noted who calls.
     pub fn count(&self, live: &Live, id: KeyId, code: Code, is_holder: bool, at: Timestamp, call: &Call<'_>) {
-        let usage = live.usage.get_or_init(|| self.ledger().usage(id, &live.subject));
+        let usage = live.usage.get_or_init(|| self.ledger().usage(id, live.subject()));
         let seconds = Seconds::try_from(at.as_second()).unwrap_or_default();
         if is_holder {
             self.note(usage, seconds, call);

@@ -101,10 +101,11 @@ impl Usage {
             }
         } else {
             stripe.denied.fetch_add(1, Ordering::SeqCst);
-            // Of several within a second the last one's code stays.
-            if low(stripe.last_denied.load(Ordering::Relaxed) >> 8) <= now {
-                stripe.last_denied.store(u64::from(now) << 8 | code as u64, Ordering::Relaxed);
-            }
+            // Of several within a second the last one's code stays. A thread that was held up in between must not put an
+            // earlier one in the place of another's, with whom it may share the stripe.
+            let denied = u64::from(now) << 8 | code as u64;
+            let is_newest = |known: u64| (low(known >> 8) <= now).then_some(denied);
+            let _ = stripe.last_denied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_newest);
         }
         !self.pending.load(Ordering::SeqCst) && !self.pending.swap(true, Ordering::SeqCst)
     }

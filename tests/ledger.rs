@@ -1,0 +1,34 @@
+//! The books of what was counted, without a cluster: no call is lost or written twice whatever becomes of a write, and
+//! ten thousand keys share a budget fairly.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "ledger/model.rs"]
+mod model;
+#[path = "ledger/scale.rs"]
+mod scale;
+#[path = "../benches/support/mod.rs"]
+mod support;
+#[path = "ledger/threads.rs"]
+mod threads;
+
+use std::sync::{Arc, LazyLock};
+
+use keywright::key::KeyId;
+use keywright::verifier::activity::ledger::Ledger;
+use keywright::verifier::activity::usage::Usage;
+use support::{Filled, filled_with, presented};
+
+/// Keys as the index knows them; each test has a ledger of its own.
+static FILLED: LazyLock<Filled> = LazyLock::new(|| filled_with(10_000, 10_000));
+
+/// The ids of so many keys.
+fn ids(count: usize) -> Vec<KeyId> {
+    FILLED.known[..count].iter().map(|text| presented(text).id()).collect()
+}
+
+/// The counters of a key, as its first call asks for them.
+fn usage(ledger: &mut Ledger, id: KeyId) -> Arc<Usage> {
+    let view = FILLED.index.view();
+    ledger.usage(id, view.get(id).unwrap().subject())
+}

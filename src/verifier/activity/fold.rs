@@ -171,10 +171,10 @@ mod tests {
 
     #[test]
     fn a_later_time_alone_is_worth_a_write_and_a_source_alone_is_not() {
-        let used = used(1, 0, 100);
-        assert!(!Delta { requests: Requests::default(), ..used.clone() }.is_nothing());
+        let call = used(1, 0, 100);
+        assert!(!Delta { requests: Requests::default(), ..call.clone() }.is_nothing());
         assert!(!Delta { last_denied: Some((at(100), "disabled")), ..Delta::default() }.is_nothing());
-        assert!(Delta { sources: used.sources, ..Delta::default() }.is_nothing());
+        assert!(Delta { sources: call.sources, ..Delta::default() }.is_nothing());
     }
 
     #[test]

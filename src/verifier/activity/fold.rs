@@ -151,7 +151,8 @@ mod tests {
         let first = fold(None, &used(3, 1, 100), &writer("a", 1), at(101));
         let both = fold(Some(first), &used(4, 0, 90), &writer("b", 1), at(102));
         assert_eq!(both.requests, Requests { allowed: 7, denied: 1 });
-        assert_eq!((both.last_used_at, both.last_denied_at), (Some(Time(at(100))), Some(Time(at(100)))));
+        let latest = Some(Time(at(100)));
+        assert_eq!((&both.last_used_at, &both.last_denied_at), (&latest, &latest));
         assert_eq!(both.last_denied_code.as_deref(), Some("disabled"));
         assert_eq!(both.values.len(), 1);
         assert_eq!(both.writers, [writer("b", 1), writer("a", 1)]);

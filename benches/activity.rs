@@ -56,8 +56,7 @@ fn main() {
     for (what, other) in [("one value, two threads at once", one), ("a value each, two threads at once", &values[1..2])]
     {
         let both = |values: &[(KeyId, &Live)]| timed(values, |value| count(value, Code::Ok, &bare));
-        let rounds = (0..ROUNDS).map(|_| together([one, other], both)).collect();
-        println!("{what:>42}: {:6.1}", median(rounds));
+        println!("{what:>42}: {:6.1}", median(together([one, other], both)));
     }
     beside(&filled, &activity, &agent);
 }
@@ -83,18 +82,21 @@ fn beside(filled: &Filled, activity: &Activity, call: &Call<'_>) {
     }
 }
 
-/// Two threads at once, each with its own values; the mean of both.
-fn together<V: Sync>(values: [&[V]; 2], work: impl Fn(&[V]) -> f64 + Sync) -> f64 {
+/// Two threads at once, each with its own values and as long-lived as a server's; what each round took in either.
+fn together<V: Sync>(values: [&[V]; 2], work: impl Fn(&[V]) -> f64 + Sync) -> Vec<f64> {
     let start = Barrier::new(2);
-    let begin = |values| {
-        start.wait();
-        work(values)
+    let rounds = |values| {
+        let round = |_| {
+            start.wait();
+            work(values)
+        };
+        (0..ROUNDS).map(round).collect::<Vec<f64>>()
     };
     thread::scope(|scope| {
         let [mine, its] = values;
-        let other = scope.spawn(|| begin(its));
-        let own = begin(mine);
-        f64::midpoint(own, other.join().unwrap())
+        let other = scope.spawn(|| rounds(its));
+        let own = rounds(mine);
+        [own, other.join().unwrap()].concat()
     })
 }
 

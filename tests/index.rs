@@ -18,7 +18,7 @@ use keywright::key::{Cloned, Entry, Owner, Pepper};
 use keywright::verifier::code::Code;
 use keywright::verifier::decide::decide;
 use keywright::verifier::index::{Index, Sizes};
-use keywright::verifier::live::{Ceiling, FullName, Key, Uid};
+use keywright::verifier::subject::{Ceiling, FullName, Key, Uid};
 use model::{EntryState, Event, KEYS, Model, NAMESPACES, NOW, TARGETS, VALUES, event};
 use proptest::prelude::*;
 use values::{credential, full, mint, pepper, presented, read_only, record_of, route};

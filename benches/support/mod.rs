@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keywright::access::{AccessLevel, Grant};
 use keywright::key::{Credential, Entry, Owner, Parsed, Pepper, Plaintext, Presented, parse};
 use keywright::verifier::index::Index;
-use keywright::verifier::live::{Ceiling, Key};
+use keywright::verifier::subject::{Ceiling, Key};
 
 /// How many of the keys are asked for: enough to leave every cache when the index is large.
 const SAMPLE: usize = 50_000;

@@ -150,7 +150,7 @@ async fn reconcile_all(
         let accounts = tokio::spawn(account::run(context.clone(), accounts, shutdown.clone()));
         let suspensions = tokio::spawn(suspension::run(context.clone(), suspensions, shutdown.clone()));
         let removal = tokio::spawn(collect::remove_secrets(context.clone(), gone));
-        let leases = tokio::spawn(enforcement::run(context.clone(), senders));
+        let leases = tokio::spawn(enforcement::leases::run(context.clone(), senders));
         let keys = tokio::spawn(api_key::run(context, keys, config.concurrency, shutdown));
         let ended = tokio::try_join!(accounts, suspensions, keys).map(|_| ());
         leases.abort();

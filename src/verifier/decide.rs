@@ -7,8 +7,9 @@ use jiff::Timestamp;
 
 use super::code::Code;
 use super::index::{SiteView, View};
-use super::live::{Account, Live, Nanos, Site, nanos};
+use super::live::Live;
 use super::question::{Need, Question};
+use super::subject::{Account, Nanos, Site, nanos};
 use crate::access::Grant;
 use crate::key::{KeyId, Presented, SiteId};
 

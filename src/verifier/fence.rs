@@ -3,7 +3,8 @@
 //!
 //! `tests/models/enforced` shows that each of these rules is needed, and that together they are enough.
 
-use super::freshness::Moment;
+/// Nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine sleeps and which nobody sets.
+pub type Moment = u64;
 
 /// How many resources are watched.
 pub const WATCHES: usize = 4;

@@ -12,11 +12,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use super::fence::{Asked, WATCHES};
-use super::fence::{Fence, Read};
+use super::fence::{Fence, Moment, Read};
 use crate::api::names;
-
-/// Nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine sleeps and which nobody sets.
-pub type Moment = u64;
 
 /// This moment.
 pub fn now() -> Moment {

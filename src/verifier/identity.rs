@@ -10,8 +10,9 @@ use http::{HeaderName, HeaderValue};
 
 use super::code::Code;
 use super::decide::{Holder, Verdict};
-use super::live::Account;
-use crate::access::{AccessLevel, Grant};
+use super::live::Effective;
+use super::told::scopes;
+use crate::access::AccessLevel;
 
 /// The headers that name the caller; gateways strip every variant of them from outside.
 pub const IDENTITY_PREFIX: &str = "x-keywright-";
@@ -26,41 +27,6 @@ pub const KEY_ID: HeaderName = HeaderName::from_static("x-keywright-key-id");
 pub const SCOPES: HeaderName = HeaderName::from_static("x-keywright-scopes");
 /// The account's public Site ID.
 pub const SITE_ID: HeaderName = HeaderName::from_static("x-keywright-site-id");
-
-/// What is told of all keys of an account alike.
-#[derive(Clone, Default)]
-pub(super) struct Told {
-    site_id: Option<HeaderValue>,
-    /// What keys with `Full` may do under the ceiling.
-    full: Option<HeaderValue>,
-    /// The same with `ReadOnly`.
-    read_only: Option<HeaderValue>,
-}
-
-impl Told {
-    pub(super) fn of(account: &Account) -> Self {
-        let whole = |level| {
-            let grant = Grant::new::<&str>(level, &[]).ok()?;
-            scopes(&grant.under(&account.ceiling.as_ref()?.grant))
-        };
-        Self {
-            site_id: account.site_id.and_then(|id| HeaderValue::try_from(id.as_str()).ok()),
-            full: whole(AccessLevel::Full),
-            read_only: whole(AccessLevel::ReadOnly),
-        }
-    }
-}
-
-/// The effective scopes of a key with `Custom`, which cost some work; good while the account is the same.
-pub(super) struct Effective {
-    account: Arc<Account>,
-    scopes: HeaderValue,
-}
-
-fn scopes(grant: &Grant) -> Option<HeaderValue> {
-    let words: Vec<String> = grant.scopes().iter().map(ToString::to_string).collect();
-    HeaderValue::try_from(words.join(" ")).ok()
-}
 
 /// Who calls.
 pub struct Identity {

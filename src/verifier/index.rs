@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 
-use super::live::{AccountCell, Ceiling, Cloned, FullName, Key, Live, Site, Subject, Uid, Value};
+use super::live::{Cloned, Live, Value};
+use super::subject::{AccountCell, Ceiling, FullName, Key, Site, Subject, Uid};
 use crate::access::GrantError;
 use crate::api::{Target, TargetKind};
 use crate::key::{Entry, KeyId, Pepper, SiteId, Tag};

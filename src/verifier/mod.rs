@@ -37,6 +37,8 @@ pub mod live;
 pub mod metrics;
 pub mod question;
 pub mod service;
+pub mod subject;
+mod told;
 mod watch;
 
 /// The largest question over gRPC, in bytes. Gateways may send the client's body along, and one that is too large would be
@@ -88,7 +90,6 @@ pub struct Config {
 /// # Errors
 /// When an address cannot be listened on, or no client can be made from the configuration there is.
 pub async fn run(config: Config) -> Result<(), ServeError> {
-    server::prepare_for(2 * config.connections + server::ADMIN_CONNECTIONS);
     let client = server::connect().await?;
     let listener = server::bind(config.listen).await?;
     let grpc_listener = server::bind(config.grpc).await?;
@@ -116,6 +117,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         );
     let limits = Limits { connections: config.connections };
     let tls = config.tls.map(server::Tls::load).transpose()?;
+    server::prepare_for(2 * config.connections + server::ADMIN_CONNECTIONS);
     let admin_limits = Limits { connections: server::ADMIN_CONNECTIONS };
     let admin_server =
         tokio::spawn(server::serve(admin_listener, admin.router(), admin_limits, None, shutdown.clone()));

@@ -11,7 +11,7 @@ use keywright::key::{Cloned, Entry, Owner, Presented};
 use keywright::verifier::code::Code;
 use keywright::verifier::decide::{Verdict, decide};
 use keywright::verifier::index::Index;
-use keywright::verifier::live::{Ceiling, Key};
+use keywright::verifier::subject::{Ceiling, Key};
 
 use super::values::{credential, full, mint, pepper, presented, route};
 

@@ -13,9 +13,9 @@ use keywright::verifier::ext_authz::ExtAuthz;
 use keywright::verifier::freshness::{Progress, WATCHES, now};
 use keywright::verifier::http::{Http, router};
 use keywright::verifier::index::Index;
-use keywright::verifier::live::{Ceiling, Key};
 use keywright::verifier::metrics::Metrics;
 use keywright::verifier::service::Service;
+use keywright::verifier::subject::{Ceiling, Key};
 use proptest::prelude::*;
 use proptest::sample::subsequence;
 

@@ -8,8 +8,8 @@ use keywright::key::KeyId;
 use keywright::verifier::activity::ledger::{Ledger, Turn};
 use keywright::verifier::activity::usage::{Totals, Usage};
 use keywright::verifier::code::Code;
-use keywright::verifier::freshness::Moment;
-use keywright::verifier::live::Uid;
+use keywright::verifier::fence::Moment;
+use keywright::verifier::subject::Uid;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

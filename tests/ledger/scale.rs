@@ -6,8 +6,8 @@ use std::sync::Arc;
 use keywright::verifier::activity::ledger::{Ledger, Turn};
 use keywright::verifier::activity::usage::Usage;
 use keywright::verifier::code::Code;
-use keywright::verifier::freshness::Moment;
-use keywright::verifier::live::Uid;
+use keywright::verifier::fence::Moment;
+use keywright::verifier::subject::Uid;
 
 use super::{ids, usage};
 

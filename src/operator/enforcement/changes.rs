@@ -7,10 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-
-use super::lease::{Leases, Observed};
-use super::words;
+use super::lease::{Leases, Look, Observed};
+use super::words::{self, Standing};
 use crate::api::Reason;
 use crate::operator::router::FullName;
 
@@ -43,28 +41,6 @@ pub struct Sight {
     pub version: Option<u64>,
     /// Does its status say `Enforced=True` of this generation?
     pub is_settled: bool,
-}
-
-/// A list of Leases: when it was asked for, and when it is judged.
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    /// Before it was sent.
-    pub asked: Instant,
-    /// After its answer.
-    pub now: Instant,
-    /// The same for people.
-    pub wall: Timestamp,
-}
-
-/// What is known of a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It was seen, and no list of Leases was looked at since.
-    Seen,
-    /// Not proven, and why.
-    Unknown(Reason, String),
-    /// Proven, and how.
-    Enforced(Reason),
 }
 
 /// A change that is to be told of in its object's status.

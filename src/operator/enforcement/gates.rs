@@ -4,8 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::changes::Look;
-use super::lease::{Leases, Versions};
+use super::lease::{Leases, Look, Versions};
 use crate::operator::router::FullName;
 
 /// The longest that a value waits.

@@ -11,6 +11,17 @@ use k8s_openapi::api::coordination::v1::Lease;
 
 use crate::api::names;
 
+/// A list of Leases: when it was asked for, and when it is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// Before it was sent.
+    pub asked: Instant,
+    /// After its answer.
+    pub now: Instant,
+    /// The same for people.
+    pub wall: Timestamp,
+}
+
 /// The least that is waited for beyond a verifier's `--max-staleness`.
 const LEAST_MARGIN: Duration = Duration::from_secs(2);
 /// Clocks whose rates differ by less than this part of the time are waited out.

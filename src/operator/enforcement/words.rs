@@ -5,10 +5,20 @@ use std::time::Instant;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::changes::{Look, Standing};
-use super::lease::Observed;
+use super::lease::{Look, Observed};
 use crate::api::names::ENTRIES_NAMESPACE;
 use crate::api::{CONDITION_ENFORCED, Conditions, Reason};
+
+/// What is known of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It was seen, and no list of Leases was looked at since.
+    Seen,
+    /// Not proven, and why.
+    Unknown(Reason, String),
+    /// Proven, and how.
+    Enforced(Reason),
+}
 
 /// How many Leases are named in one message.
 const NAMED: usize = 3;

@@ -19,8 +19,8 @@ use super::usage::{Seconds, Totals};
 use crate::api::{Activity as Status, ApiKey, Writer, names};
 use crate::key::KeyId;
 use crate::verifier::freshness::now;
-use crate::verifier::live::Uid;
 use crate::verifier::service::Service;
+use crate::verifier::subject::Uid;
 
 /// How often it is looked whose turn it is.
 const TICK: Duration = Duration::from_millis(250);

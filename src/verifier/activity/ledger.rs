@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::usage::{Totals, Usage};
 use crate::key::KeyId;
-use crate::verifier::freshness::Moment;
-use crate::verifier::live::{Subject, Uid};
+use crate::verifier::fence::Moment;
+use crate::verifier::subject::{Subject, Uid};
 
 /// How long calls are gathered before a key is written after a quiet spell.
 const GATHER: Duration = Duration::from_secs(2);

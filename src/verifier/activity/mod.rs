@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use super::call::Call;
 use super::code::Code;
-use super::freshness::{Moment, now};
+use super::fence::Moment;
+use super::freshness::now;
 use super::live::Live;
 use crate::key::KeyId;
 

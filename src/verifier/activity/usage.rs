@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::key::KeyId;
 use crate::verifier::code::Code;
-use crate::verifier::live::Subject;
+use crate::verifier::subject::Subject;
 
 /// Unix time in whole seconds; it ends in 2106.
 pub type Seconds = u32;

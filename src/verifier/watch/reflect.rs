@@ -15,7 +15,8 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
-use super::super::freshness::{Moment, Progress, now};
+use super::super::fence::Moment;
+use super::super::freshness::{Progress, now};
 use super::super::metrics::Metrics;
 
 /// How many objects one page of a list holds.

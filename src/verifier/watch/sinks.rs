@@ -9,8 +9,8 @@ use kube::api::ObjectMeta;
 use kube::core::{DeserializeGuard, NotUsed, Object};
 use serde::Deserialize;
 
-use super::super::live::{Ceiling, FullName, Key, Uid};
 use super::super::service::Service;
+use super::super::subject::{Ceiling, FullName, Key, Uid};
 use super::reflect::Sink;
 use crate::access::GrantError;
 use crate::api::{Account, ApiKey, ApiKeySpec, Restrictions, Target, names};

@@ -5,6 +5,7 @@
 use super::*;
 use crate::operator::enforcement::lease::tests::report;
 use crate::operator::enforcement::lease::{Report, Says};
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 /// Changes, Leases, and a clock of seconds.

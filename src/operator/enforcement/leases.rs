@@ -1,0 +1,103 @@
+//! The edge of the proof: lists the verifiers' Leases while something is in flight, wakes the objects whose status is to
+//! say something else, and collects silent Leases.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use tokio::time::{sleep, timeout};
+
+use super::changes::Told;
+use super::lease::{Look, Report};
+use super::{EAGER, Kind, PATIENT, State};
+use crate::api::names;
+use crate::operator::context::Context;
+use crate::operator::router::Wake;
+use crate::operator::streams::WakeSenders;
+
+/// How long the API server may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Looks at the Leases while something is in flight, for ever.
+pub async fn run(context: Arc<Context>, wakes: WakeSenders) {
+    let api = Api::<Lease>::namespaced(context.client.clone(), names::ENTRIES_NAMESPACE);
+    let (label, value) = names::VERIFIER_LEASE_LABEL;
+    // No resourceVersion: only a consistent list says what there was after it was asked for.
+    let all = ListParams::default().labels(&format!("{label}={value}"));
+    let enforcement = &context.enforcement;
+    loop {
+        if let Err(why) = look(&context, &wakes, &api, &all).await {
+            tracing::warn!(why, "cannot list the verifiers' Leases, so no change is said to be Enforced; trying again");
+            for name in enforcement.with(|state| state.gates.give_up(Instant::now())) {
+                wakes.send(Wake::Key(name));
+            }
+            sleep(PATIENT).await;
+        }
+        // Changes may come faster than anybody need look.
+        sleep(EAGER).await;
+        let rest = enforcement.pause().saturating_sub(EAGER);
+        // A permit may be left from what was looked at just now; that costs one list.
+        let _ = timeout(rest, enforcement.stirred.notified()).await;
+    }
+}
+
+async fn look(context: &Context, wakes: &WakeSenders, api: &Api<Lease>, all: &ListParams) -> Result<(), String> {
+    let asked = Instant::now();
+    context.metrics.lease_lists.inc();
+    let list = timeout(ANSWER, api.list(all)).await.map_err(|_| format!("no answer in {ANSWER:?}"))?;
+    let reports = list.map_err(|error| error.to_string())?.items.into_iter().map(Report::read).collect();
+    let look = Look { asked, now: Instant::now(), wall: (context.now)() };
+    judge(context, wakes, reports, &look);
+    collect(context, api, look.now).await;
+    Ok(())
+}
+
+fn judge(context: &Context, wakes: &WakeSenders, reports: Vec<Report>, look: &Look) {
+    let (told, (opened, late), in_flight) = context.enforcement.with(|State { changes, gates, leases }| {
+        leases.observe(reports, look.now);
+        (changes.judge(leases, look), gates.judge(leases, look), changes.in_flight())
+    });
+    let metrics = &context.metrics;
+    metrics.changes_in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+    metrics.verifiers_passed_over.inc_by(late as u64);
+    for name in opened {
+        wakes.send(Wake::Key(name));
+    }
+    for Told { kind, name, took } in told {
+        if let Some(took) = took {
+            metrics.enforced_seconds.observe(took.as_secs_f64());
+        }
+        wakes.send(match kind {
+            Kind::ApiKey => Wake::Key(name),
+            Kind::Account => Wake::Account(name),
+            Kind::Suspension => Wake::Suspension(name),
+        });
+    }
+}
+
+/// Deletes the Leases whose processes answer nothing any more, each in the version whose silence was measured: a renewal
+/// that this operator has not heard of makes that fail.
+async fn collect(context: &Context, api: &Api<Lease>, now: Instant) {
+    for Report { name, uid, version, .. } in context.enforcement.with(|state| state.leases.silent(now)) {
+        let sent = Instant::now();
+        let preconditions = Preconditions { uid: Some(uid), resource_version: Some(version) };
+        match timeout(ANSWER, api.delete(&name, &DeleteParams::default().preconditions(preconditions))).await {
+            Ok(Ok(_)) => {
+                context.enforcement.with(|state| state.changes.collected(sent));
+                context.metrics.leases_collected.inc();
+                tracing::info!(lease = name, "collected the Lease of a verifier that answers nothing any more");
+            }
+            // Renewed or gone since: the next look shows it.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 || status.code == 409 => {}
+            failed => {
+                let why = failed.map_or_else(
+                    |_| format!("no answer in {ANSWER:?}"),
+                    |answer| answer.err().map_or_else(String::new, |error| error.to_string()),
+                );
+                tracing::warn!(lease = name, why, "a silent verifier's Lease was not collected; trying again");
+            }
+        }
+    }
+}

@@ -7,6 +7,8 @@
 mod change;
 #[path = "enforced/gate.rs"]
 mod gate;
+#[path = "enforced/real.rs"]
+mod real;
 #[path = "enforced/silence.rs"]
 mod silence;
 #[path = "support/mod.rs"]

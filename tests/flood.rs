@@ -12,32 +12,9 @@ mod support;
 #[path = "serving/wire.rs"]
 mod wire;
 
-use support::cluster::Cluster;
 use support::keywright::Running;
-use support::space::Space;
-use tokio::sync::{Mutex, MutexGuard, OnceCell};
-
-/// What all tests of this binary share: the operator that minted one key.
-struct Stage {
-    cluster: &'static Cluster,
-    /// Held so that it goes on.
-    #[allow(dead_code)]
-    operator: Running,
-    /// Passes every route.
-    key: String,
-}
-
-async fn stage() -> &'static Stage {
-    static STAGE: OnceCell<Stage> = OnceCell::const_new();
-    STAGE
-        .get_or_init(async || {
-            let cluster = Cluster::shared().await;
-            let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
-            let key = Space::new(cluster).await.ready_key("storefront").await;
-            Stage { cluster, operator, key }
-        })
-        .await
-}
+use support::stage::stage;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// One flood at a time: each is as much as the machine can bear.
 async fn turn() -> MutexGuard<'static, ()> {

@@ -25,33 +25,9 @@ mod tls;
 #[path = "serving/wire.rs"]
 mod wire;
 
-use support::cluster::Cluster;
 use support::keywright::Running;
-use support::space::Space;
-use tokio::sync::OnceCell;
+use support::stage::stage;
 use wire::{Conversation, Dial, http2, plain};
-
-/// What all tests of this binary share: the operator that minted one key.
-struct Stage {
-    cluster: &'static Cluster,
-    /// Held so that it goes on.
-    #[allow(dead_code)]
-    operator: Running,
-    /// Passes every route.
-    key: String,
-}
-
-async fn stage() -> &'static Stage {
-    static STAGE: OnceCell<Stage> = OnceCell::const_new();
-    STAGE
-        .get_or_init(async || {
-            let cluster = Cluster::shared().await;
-            let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
-            let key = Space::new(cluster).await.ready_key("storefront").await;
-            Stage { cluster, operator, key }
-        })
-        .await
-}
 
 /// A verifier of the test's own. The key is older than it is, so it passes as soon as the verifier is ready.
 async fn verifier(args: &[&str]) -> Running {

@@ -131,10 +131,10 @@ impl<'r> Headers<'r> {
 
     /// What looks like an identity header of ours to some server behind the gateway, in whatever spelling.
     fn spoofed(&self) -> Vec<String> {
+        let plain = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
+        let prefix = IDENTITY_PREFIX.as_bytes();
         let looks_like_ours = |name: &str| {
-            let plain: String =
-                name.chars().map(|c| if matches!(c, '_' | '.') { '-' } else { c.to_ascii_lowercase() }).collect();
-            plain.starts_with(IDENTITY_PREFIX)
+            name.len() >= prefix.len() && name.bytes().zip(prefix).all(|(byte, expected)| plain(byte) == *expected)
         };
         self.all().filter(|(name, _)| looks_like_ours(name)).map(|(name, _)| name.to_owned()).collect()
     }

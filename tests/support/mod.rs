@@ -9,6 +9,7 @@ pub mod keywright;
 pub mod process;
 pub mod proxy;
 pub mod space;
+pub mod stage;
 pub mod wire;
 
 use std::fmt::Display;

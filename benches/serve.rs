@@ -30,6 +30,12 @@ mod support;
 
 use std::time::Duration;
 
+use mimalloc::MiMalloc;
+
+/// The program's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub struct Scale {

@@ -41,7 +41,7 @@ pub struct Holder<'v> {
 impl Holder<'_> {
     /// What the value may do under its account's ceiling, in force.
     pub fn grant(&self) -> Option<Grant> {
-        Some(self.live.grant.as_ref()?.under(&self.account.ceiling.as_deref()?.grant))
+        Some(self.live.grant()?.under(&self.account.ceiling.as_deref()?.grant))
     }
 
     /// When the value ends by itself: with its key, by its age, or because a newer one has come.
@@ -96,8 +96,7 @@ pub fn decide_public<'v>(view: &'v SiteView<'_>, id: SiteId, question: &Question
 }
 
 fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) -> Code {
-    let now = nanos(now);
-    let is_over = |at: Nanos| at <= now;
+    let is_over = |at: Nanos| at <= nanos(now);
     let Some(ceiling) = account.ceiling.as_deref() else { return Code::AccountNotFound };
     if account.suspended {
         return Code::AccountSuspended;
@@ -108,10 +107,10 @@ fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) ->
     if ceiling.disabled {
         return Code::AccountDisabled;
     }
-    if live.disabled {
+    if live.subject.disabled {
         return Code::Disabled;
     }
-    if is_over(live.expires) || is_over(live.outlives(ceiling)) {
+    if live.subject.expires_at.is_some_and(|at| at <= now) || is_over(live.outlives(ceiling)) {
         return Code::Expired;
     }
     if is_over(live.value.retires) {
@@ -120,10 +119,10 @@ fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) ->
     if live.revoked {
         return Code::Revoked;
     }
-    if !question.accepts(live.account.full_name()) {
+    if !question.accepts(live.subject.account_name()) {
         return Code::WrongAccount;
     }
-    let Some(grant) = &live.grant else { return Code::NotReady };
+    let Some(grant) = live.grant() else { return Code::NotReady };
     match &question.need {
         Need::Any | Need::Public => Code::Ok,
         Need::Scope(scope) if grant.allows(scope) && ceiling.grant.allows(scope) => Code::Ok,

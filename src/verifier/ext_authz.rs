@@ -115,14 +115,16 @@ impl<'r> Headers<'r> {
         }
     }
 
-    fn all(&self) -> Box<dyn Iterator<Item = (&'r str, &'r [u8])> + 'r> {
-        match self {
-            Self::Joined(map) => Box::new(map.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))),
-            Self::Raw(list) => Box::new(list.iter().map(|header| {
-                let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
-                (header.key.as_str(), value)
-            })),
-        }
+    fn all(&self) -> impl Iterator<Item = (&'r str, &'r [u8])> + use<'r> {
+        let (joined, raw) = match self {
+            Self::Joined(map) => (Some(*map), None),
+            Self::Raw(list) => (None, Some(*list)),
+        };
+        let joined = joined.into_iter().flatten().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        joined.chain(raw.into_iter().flatten().map(|header| {
+            let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
+            (header.key.as_str(), value)
+        }))
     }
 
     fn values(&self, name: &'r str) -> impl Iterator<Item = &'r [u8]> + use<'r> {

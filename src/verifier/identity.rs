@@ -61,7 +61,7 @@ impl Identity {
         };
         let (namespace, name) = holder.live.subject().full_name();
         Some(Self {
-            account: holder.live.account.header.clone()?,
+            account: holder.live.subject.account.header.clone()?,
             key: Some(KeyIdentity {
                 key: HeaderValue::try_from([namespace, "/", name].concat()).ok()?,
                 key_id: HeaderValue::from_bytes(&holder.id.text()).ok()?,
@@ -82,7 +82,7 @@ impl Identity {
 
 fn effective(holder: &Holder<'_>) -> Option<HeaderValue> {
     let told = &holder.account.told;
-    match holder.live.grant.as_ref()?.level() {
+    match holder.live.grant()?.level() {
         AccessLevel::Full => return told.full.clone(),
         AccessLevel::ReadOnly => return told.read_only.clone(),
         AccessLevel::Custom => {}

@@ -330,7 +330,7 @@ impl Index {
         let mut sources = self.sources();
         let values = self.values.pin();
         if let Some(Slot::Live(live)) = values.get(&id)
-            && live.record().is_some_and(|known| **known == *record)
+            && live.record().is_some_and(|known| *known.as_str() == *record)
         {
             let value = Value { tag, ..live.value.clone() };
             let slot = sources.slot(live.subject.uid(), FullName::from(live.subject.full_name()), value);

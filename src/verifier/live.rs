@@ -9,7 +9,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 
 use super::activity::usage::Usage;
-use super::subject::{Account, AccountCell, Ceiling, NEVER, Nanos, Subject, nanos, timestamp};
+use super::subject::{Account, Ceiling, NEVER, Nanos, Subject, nanos, timestamp};
 use crate::access::Grant;
 use crate::key::{Credential, Pepper, Tag};
 
@@ -23,7 +23,7 @@ pub(super) struct Value {
     /// From when on a newer value has taken its place.
     pub(super) retires: Nanos,
     /// The argon2id record; kept only where the tag's pepper is gone.
-    pub(super) record: Option<Arc<str>>,
+    pub(super) record: Option<Arc<String>>,
     pub(super) cloned: Option<Arc<Cloned>>,
 }
 
@@ -35,7 +35,7 @@ impl Value {
             serial: credential.serial,
             issued: nanos(credential.issued_at),
             retires: credential.retires_at.map_or(NEVER, nanos),
-            record: (!is_checkable).then(|| credential.hash.as_str().into()),
+            record: (!is_checkable).then(|| Arc::new(credential.hash.clone())),
             cloned: cloned.cloned(),
         }
     }
@@ -52,11 +52,6 @@ pub(super) struct Cloned {
 pub struct Live {
     pub(super) value: Value,
     pub(super) subject: Arc<Subject>,
-    pub(super) account: Arc<AccountCell>,
-    pub(super) grant: Option<Grant>,
-    pub(super) expires: Nanos,
-    /// `spec.disabled`
-    pub(super) disabled: bool,
     /// The platform has suspended the ApiKey.
     pub(super) suspended: bool,
     /// It was issued before `spec.rotation.revokeBefore`.
@@ -69,12 +64,7 @@ pub struct Live {
 
 impl Live {
     pub(super) fn new(value: Value, subject: Arc<Subject>, suspended: bool) -> Self {
-        let of_clone = || value.cloned.as_ref().map(|cloned| cloned.grant.clone());
         Self {
-            account: subject.account.clone(),
-            grant: subject.grant.clone().or_else(of_clone),
-            expires: subject.expires_at.map_or(NEVER, nanos),
-            disabled: subject.disabled,
             suspended,
             revoked: value.issued < subject.revoke_before,
             effective: ArcSwapOption::empty(),
@@ -91,11 +81,16 @@ impl Live {
 
     /// Its account at this moment.
     pub fn account(&self) -> Guard<Arc<Account>> {
-        self.account.now()
+        self.subject.account.now()
+    }
+
+    /// What it may do before the ceiling.
+    pub(super) fn grant(&self) -> Option<&Grant> {
+        self.subject.grant.as_ref().or(self.value.cloned.as_ref().map(|cloned| &cloned.grant))
     }
 
     /// The argon2id record, where the tag's pepper is gone.
-    pub(super) fn record(&self) -> Option<&Arc<str>> {
+    pub(super) fn record(&self) -> Option<&Arc<String>> {
         self.value.record.as_ref()
     }
 

@@ -15,6 +15,7 @@ use super::call::Call;
 use super::code::Code;
 use super::credential::Credential;
 use super::decide::{Verdict, decide, decide_public};
+use super::fence::Moment;
 use super::freshness::{Freshness, now};
 use super::index::Index;
 use super::metrics::{Metrics, Transport};
@@ -62,7 +63,7 @@ impl Drop for Depth<'_> {
 /// A fast verdict, rendered, or the argon2id record that a slow one needs.
 enum Step<R> {
     Done(R),
-    Prove(Arc<str>),
+    Prove(Arc<String>),
 }
 
 impl Service {
@@ -81,15 +82,17 @@ impl Service {
     }
 
     /// May the index be asked? The fence: a verifier that was cut off or paused for too long, or that nobody waits for because its
-    /// Lease is gone, knows it before it answers. What is asked was read before this.
+    /// Lease is gone, knows it before it answers.
     pub fn is_ready(&self) -> bool {
-        // Loaded before the clock is: a pause between the two makes it older, not younger.
-        let since = self.freshness.since();
-        since > 0 && !self.is_old(since)
+        self.is_ready_for(now())
     }
 
-    fn is_old(&self, since: u64) -> bool {
-        self.max_staleness > 0 && now().saturating_sub(since) > self.max_staleness
+    /// The same for a request that was read before `asked`. After a pause since then it may still be answered: it came before
+    /// the pause, and what nobody waited for meanwhile is promised of later ones only.
+    fn is_ready_for(&self, asked: Moment) -> bool {
+        let since = self.freshness.since();
+        let is_old = self.max_staleness > 0 && asked.saturating_sub(since) > self.max_staleness;
+        since > 0 && !is_old
     }
 
     /// Why not, when not.
@@ -97,7 +100,7 @@ impl Service {
         if self.is_ready() { Ok(()) } else { Err(self.freshness.why_closed(Duration::from_nanos(self.max_staleness))) }
     }
 
-    /// The verdict on what a request shows, handed to `render` while the index is held still.
+    /// The verdict on what a request shows, handed to `render` while the index is held still. The request was read before.
     pub async fn check<R>(
         &self,
         call: &Call<'_>,
@@ -109,13 +112,13 @@ impl Service {
         let render = |verdict: &Verdict<'_>| (verdict.code, render(verdict));
         let (key_id, (code, answer)) = match credential {
             Ok(Credential::Key(presented)) => {
-                (Some(presented.id()), self.check_key(call, &presented, question, render).await)
+                (Some(presented.id()), self.check_key(call, &presented, question, asked, render).await)
             }
-            Ok(Credential::Site(id)) if self.is_ready() => {
+            Ok(Credential::Site(id)) if self.is_ready_for(asked) => {
                 (None, render(&decide_public(&self.index.site_view(), id, question)))
             }
-            Ok(Credential::Site(_)) => (None, self.deny(Code::NotReady, render)),
-            Err(code) => (None, self.deny(code, render)),
+            Ok(Credential::Site(_)) => (None, self.deny(Code::NotReady, asked, render)),
+            Err(code) => (None, self.deny(code, asked, render)),
         };
         let took = Duration::from_nanos(now().saturating_sub(asked));
         self.metrics.count(code, call.transport);
@@ -126,14 +129,14 @@ impl Service {
 
     /// A refusal of what is not even a question.
     pub fn refuse<R>(&self, code: Code, transport: Transport, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
-        self.deny(code, |verdict| {
+        self.deny(code, now(), |verdict| {
             self.metrics.count(verdict.code, transport);
             render(verdict)
         })
     }
 
-    fn deny<R>(&self, code: Code, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
-        let code = if self.is_ready() { code } else { Code::NotReady };
+    fn deny<R>(&self, code: Code, asked: Moment, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
+        let code = if self.is_ready_for(asked) { code } else { Code::NotReady };
         render(&Verdict { code, ..Verdict::default() })
     }
 
@@ -142,9 +145,10 @@ impl Service {
         call: &Call<'_>,
         presented: &Presented<'_>,
         question: &Question,
+        asked: Moment,
         render: impl Fn(&Verdict<'_>) -> R,
     ) -> R {
-        if !self.is_ready() {
+        if !self.is_ready_for(asked) {
             return render(&Verdict::default());
         }
         match self.step(call, presented, question, &render) {
@@ -195,7 +199,7 @@ impl Service {
     }
 
     /// Checks the argon2id record, in the bounded pool, and remembers the tag that the current pepper gives.
-    async fn prove(&self, presented: &Presented<'_>, record: Arc<str>) -> Result<(), Code> {
+    async fn prove(&self, presented: &Presented<'_>, record: Arc<String>) -> Result<(), Code> {
         let _depth = Depth::of(&self.metrics.slow_depth);
         let Ok(Ok(_turn)) = tokio::time::timeout(POOL_PATIENCE, self.slow.acquire()).await else {
             self.metrics.slow_refused.inc();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
 use jiff::Timestamp;
+use smol_str::SmolStr;
 
 use super::told::Told;
 use crate::access::Grant;
@@ -112,7 +113,8 @@ pub(super) fn timestamp(at: Nanos) -> Option<Timestamp> {
 pub struct Subject {
     uid: Uid,
     pub(super) account: Arc<AccountCell>,
-    name: Box<str>,
+    /// In place, as long as it has at most 23 bytes.
+    name: SmolStr,
     pub(super) grant: Option<Grant>,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) revoke_before: Nanos,
@@ -134,7 +136,7 @@ impl Subject {
         Self {
             uid,
             account,
-            name,
+            name: name.into(),
             grant,
             expires_at,
             revoke_before: revoke_before.map_or(Nanos::MIN, nanos),

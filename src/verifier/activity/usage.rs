@@ -1,8 +1,8 @@
-//! Counting the calls of one value without a lock, each thread in a cache line of its own.
+//! Counting the calls of one value without a lock; where there are many, each thread in a cache line of its own.
 
 use std::cell::Cell;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use crate::key::KeyId;
@@ -14,6 +14,9 @@ pub type Seconds = u32;
 
 /// How many names of each kind are remembered for each value.
 pub const SOURCES: usize = 8;
+
+/// Up to how many calls the threads share one line.
+const FEW: u64 = 1000;
 
 /// More threads than this share their cache lines.
 const MOST_STRIPES: usize = 8;
@@ -40,9 +43,10 @@ pub struct Usage {
     pub subject: Arc<Subject>,
     /// Somebody knows that there is something to write down.
     pending: AtomicBool,
+    /// The share of all threads while there were few calls.
     first: Stripe,
-    /// Those of all threads but one.
-    others: Box<[Padded]>,
+    /// The share of each thread since there were many.
+    shares: OnceLock<Box<[Padded]>>,
     /// The programs that call.
     pub products: Seen,
     networks: OnceLock<Box<Seen>>,
@@ -82,17 +86,20 @@ pub struct Totals {
 
 impl Usage {
     pub(super) fn new(id: KeyId, subject: Arc<Subject>) -> Self {
-        let others = std::iter::repeat_with(Padded::default).take(*STRIPES - 1).collect();
-        let (pending, first) = (AtomicBool::new(false), Stripe::default());
-        Self { id, subject, pending, first, others, products: Seen::default(), networks: OnceLock::new() }
+        Self {
+            id,
+            subject,
+            pending: AtomicBool::new(false),
+            first: Stripe::default(),
+            shares: OnceLock::new(),
+            products: Seen::default(),
+            networks: OnceLock::new(),
+        }
     }
 
     /// Counts a call. True when somebody must be told that there is something to write down.
     pub fn count(&self, code: Code, now: Seconds) -> bool {
-        let stripe = match THREAD.get() & (*STRIPES - 1) {
-            0 => &self.first,
-            other => &self.others[other - 1].0,
-        };
+        let stripe = self.share();
         // In one order with `pending`: or a call could be counted too late to be seen and too early to tell anybody.
         if code == Code::Ok {
             stripe.allowed.fetch_add(1, Ordering::SeqCst);
@@ -110,16 +117,32 @@ impl Usage {
         !self.pending.load(Ordering::SeqCst) && !self.pending.swap(true, Ordering::SeqCst)
     }
 
+    /// Where this thread counts. Most keys are called seldom, and a line of its own for each thread would be most of what is
+    /// kept of them; those that are called often must not pass one line from core to core.
+    fn share(&self) -> &Stripe {
+        if let Some(shares) = self.shares.get() {
+            return &shares[THREAD.get() & (*STRIPES - 1)].0;
+        }
+        if self.first.allowed.load(Ordering::Relaxed) + self.first.denied.load(Ordering::Relaxed) >= FEW {
+            self.shares.get_or_init(|| std::iter::repeat_with(Padded::default).take(*STRIPES).collect());
+        }
+        &self.first
+    }
+
     /// What there is, to be written down; whoever counts from now on tells somebody.
     pub fn take(&self) -> Totals {
         self.pending.store(false, Ordering::SeqCst);
+        // Shares that were made just before are seen as well.
+        fence(Ordering::SeqCst);
         self.peek()
     }
 
     /// What there is.
     pub fn peek(&self) -> Totals {
         let mut totals = Totals::default();
-        for stripe in std::iter::once(&self.first).chain(self.others.iter().map(|padded| &padded.0)) {
+        for stripe in
+            std::iter::once(&self.first).chain(self.shares.get().into_iter().flatten().map(|padded| &padded.0))
+        {
             totals.allowed += stripe.allowed.load(Ordering::SeqCst);
             totals.denied += stripe.denied.load(Ordering::SeqCst);
             totals.last_used = totals.last_used.max(stripe.last_used.load(Ordering::Relaxed));

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
+
 use super::duration;
+use crate::api::{Namespaces, namespace_name};
 use crate::key::Hasher;
 use crate::operator::{self, Config};
 
@@ -13,6 +16,16 @@ pub(super) struct Args {
     /// Where probes and Prometheus ask /livez, /readyz and /metrics
     #[arg(long, env = "KEYWRIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:7073")]
     admin_listen: SocketAddr,
+
+    /// Act only while holding the Lease keywright-operator in namespace keywright-system, so that of several operators one acts
+    /// and the others stand by. Needed with more than one replica
+    #[arg(long, env = "KEYWRIGHT_LEADER_ELECTION", value_parser = BoolishValueParser::new())]
+    leader_election: bool,
+
+    /// The namespaces whose keys are looked after, such as shop,billing; all, if it is left out. Entries of keys elsewhere are
+    /// left alone
+    #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace_name)]
+    watch_namespaces: Vec<String>,
 
     /// How many keys are reconciled at once
     #[arg(long, env = "KEYWRIGHT_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
@@ -47,6 +60,8 @@ impl Args {
     pub(super) async fn run(self) -> Result<(), super::Error> {
         let config = Config {
             admin: self.admin_listen,
+            leader_election: self.leader_election,
+            namespaces: Namespaces::named(self.watch_namespaces),
             concurrency: self.concurrency,
             hasher: Hasher::new(self.argon2_memory, self.argon2_iterations, self.argon2_parallelism)?,
             orphan_interval: self.orphan_interval,

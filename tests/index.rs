@@ -31,6 +31,7 @@ fn key(which: usize, disabled: bool) -> Key {
     let (uid, namespace, name) = KEYS[which];
     Key {
         uid: uid.into(),
+        generation: 1,
         namespace: namespace.into(),
         name: name.into(),
         account: "acme".into(),
@@ -362,4 +363,17 @@ fn a_relist_that_brings_the_same_entry_again_does_not_forget_what_was_proven() {
     index.apply_entry("uid-0", &entry);
     index.reset_entries(&HashSet::from(["uid-0".into()]));
     assert_eq!(code(&index, &TEXTS[0][0]), Code::Ok);
+}
+
+#[test]
+fn only_a_generation_that_is_known_is_old_news() {
+    let index = Index::default();
+    let (uid, namespace, name) = KEYS[0];
+    let knows = |generation| index.knows_key((namespace, name).into(), uid.into(), generation);
+    assert!(!knows(1), "of a key that nobody has heard of");
+    index.apply_key(Key { generation: 7, ..key(0, false) });
+    assert!(knows(7) && !knows(6) && !knows(8));
+    assert!(!index.knows_key((namespace, name).into(), "another".into(), 7), "it was re-created");
+    index.delete_key((namespace, name).into(), uid.into());
+    assert!(!knows(7));
 }

@@ -124,8 +124,8 @@ async fn a_lease_says_within_moments_that_a_change_was_applied() {
     let (leases, name) = (leases().await, name_of(&both.verifier).await);
     let start = Instant::now();
     for disabled in [true, false].repeat(5) {
-        space.patch_key("storefront", json!({"spec": {"disabled": disabled}})).await;
-        let key = space.keys().get("storefront").await.unwrap();
+        let change = Patch::Merge(json!({"spec": {"disabled": disabled}}));
+        let key = space.keys().patch("storefront", &PatchParams::default(), &change).await.unwrap();
         let version: u64 = key.metadata.resource_version.unwrap().parse().unwrap();
         eventually("the Lease has passed it", async || {
             let lease = leases.get(&name).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_flood_of_changes_makes_no_flood_of_renewals() {
     for round in 0..20 {
         let patches = (0..10).map(|number| {
             let note = format!("{round}-{number}");
-            space.patch_key("storefront", json!({"metadata": {"annotations": {"example.com/note": note}}}))
+            space.patch_key("storefront", json!({"spec": {"metadata": {"note": note}}}))
         });
         futures::future::join_all(patches).await;
     }

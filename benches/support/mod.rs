@@ -71,6 +71,7 @@ pub fn filled_with(size: usize, sample: usize) -> Filled {
         index.apply_entry(&uid, &Entry::first(owner, credential, None));
         index.apply_key(Key {
             uid: uid.as_str().into(),
+            generation: 1,
             namespace: "shop".into(),
             name: name.into(),
             account: "acme".into(),

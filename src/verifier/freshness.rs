@@ -203,11 +203,12 @@ impl<'f> Progress<'f> {
         self.freshness.changed.notify_one();
     }
 
-    /// An event was taken in, which the Lease is to say soon, or a bookmark, for which that can wait.
-    pub fn applied(&self, version: &str, is_complete: bool, is_bookmark: bool) {
+    /// An event was taken in. A change of what is wanted is urgent: the Lease is to say so soon. For a bookmark that can wait, and
+    /// for a mere change of status, of which verifiers themselves write many.
+    pub fn applied(&self, version: &str, is_complete: bool, is_urgent: bool) {
         let version = number(version).unwrap_or_default();
         self.freshness.change(|fence| fence.applied(self.number, version, is_complete));
-        if !is_bookmark {
+        if is_urgent {
             self.freshness.changed.notify_one();
         }
     }

@@ -179,6 +179,11 @@ impl Index {
         self.join(&mut sources, uid);
     }
 
+    /// Is this generation of an ApiKey known?
+    pub fn knows_key(&self, name: FullName, uid: Uid, generation: u32) -> bool {
+        self.sources().keys.get(&name).is_some_and(|key| (key.uid(), key.generation()) == (uid, generation))
+    }
+
     /// An ApiKey was deleted, or cannot be read any more.
     pub fn delete_key(&self, name: FullName, uid: Uid) {
         let mut sources = self.sources();

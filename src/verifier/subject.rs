@@ -61,6 +61,8 @@ impl std::fmt::Debug for Print {
 pub struct Key {
     /// `metadata.uid`
     pub uid: Uid,
+    /// The lower half of `metadata.generation`
+    pub generation: u32,
     /// `metadata.namespace`
     pub namespace: Box<str>,
     /// `metadata.name`
@@ -119,6 +121,7 @@ pub struct Subject {
     pub(super) expires_at: Option<Timestamp>,
     pub(super) revoke_before: Nanos,
     pub(super) disabled: bool,
+    generation: u32,
     pub(super) words: Option<Box<Words>>,
 }
 
@@ -130,7 +133,8 @@ pub(super) struct Words {
 
 impl Subject {
     pub(super) fn new(key: Key, account: Arc<AccountCell>) -> Self {
-        let Key { uid, namespace: _, name, account: _, display_name, grant, disabled, expires_at, .. } = key;
+        let Key { uid, generation, namespace: _, name, account: _, display_name, grant, disabled, expires_at, .. } =
+            key;
         let (revoke_before, metadata) = (key.revoke_before, key.metadata);
         let has_words = display_name.is_some() || !metadata.is_empty();
         Self {
@@ -141,6 +145,7 @@ impl Subject {
             expires_at,
             revoke_before: revoke_before.map_or(Nanos::MIN, nanos),
             disabled,
+            generation,
             words: has_words.then(|| Box::new(Words { display_name, metadata })),
         }
     }
@@ -148,6 +153,11 @@ impl Subject {
     /// `metadata.uid`
     pub fn uid(&self) -> Uid {
         self.uid
+    }
+
+    /// The lower half of `metadata.generation`
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// `metadata.namespace` and `metadata.name`

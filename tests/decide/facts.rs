@@ -117,6 +117,7 @@ impl Facts {
     pub fn key(&self) -> Key {
         Key {
             uid: UID.into(),
+            generation: 1,
             namespace: "shop".into(),
             name: "billing".into(),
             account: "acme".into(),

@@ -214,6 +214,7 @@ impl World {
     fn key(&self) -> Key {
         Key {
             uid: UID.into(),
+            generation: 1,
             namespace: "shop".into(),
             name: "billing".into(),
             account: "acme".into(),

@@ -41,6 +41,10 @@ pub trait Sink<K> {
 
     /// Added or changed, readable or not.
     fn apply(&self, object: K) -> Self::Id;
+    /// Is this something that nobody has to be told of soon? Asked before it is applied.
+    fn is_old_news(&self, _object: &K) -> bool {
+        false
+    }
     /// Deleted.
     fn delete(&self, object: &K);
     /// A list is complete and named these.
@@ -171,10 +175,11 @@ where
             Ok(None) => return End::Over,
             Err(_) => return End::Failed(format!("silent for {SILENCE:?}")),
         };
-        let (received, mut is_bookmark) = (now(), false);
+        let (received, mut is_bookmark, mut is_urgent) = (now(), false, true);
         let seen = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let seen = object.meta().resource_version.clone();
+                is_urgent = !sink.is_old_news(&object);
                 sink.apply(object);
                 seen
             }
@@ -183,7 +188,7 @@ where
                 object.meta().resource_version.clone()
             }
             WatchEvent::Bookmark(bookmark) => {
-                is_bookmark = true;
+                (is_bookmark, is_urgent) = (true, false);
                 Some(bookmark.metadata.resource_version)
             }
             WatchEvent::Error(status) if status.code == GONE => return End::Relist,
@@ -191,7 +196,7 @@ where
         };
         // Only now: nobody may be told of what the index does not know yet.
         if let Some(seen) = seen {
-            progress.applied(&seen, sink.is_complete(), is_bookmark);
+            progress.applied(&seen, sink.is_complete(), is_urgent);
             *version = seen;
         }
         if !is_bookmark {

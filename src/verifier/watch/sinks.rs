@@ -80,6 +80,12 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
         uid
     }
 
+    /// A change of the spec, and the beginning of a deletion, raise the generation.
+    fn is_old_news(&self, object: &DeserializeGuard<ApiKey>) -> bool {
+        let meta = object.meta();
+        self.service.index.knows_key(full_name(meta), uid(meta), generation(meta))
+    }
+
     fn delete(&self, object: &DeserializeGuard<ApiKey>) {
         self.put.remove(uid(object.meta()));
         self.service.index.delete_key(full_name(object.meta()), uid(object.meta()));
@@ -114,6 +120,7 @@ fn read_key(key: ApiKey) -> Result<Key, GrantError> {
     let (None | Some(Restrictions {})) = restrictions;
     Ok(Key {
         uid: uid(&key.metadata),
+        generation: generation(&key.metadata),
         namespace,
         name,
         account: account.into(),
@@ -336,6 +343,11 @@ fn uid(meta: &ObjectMeta) -> Uid {
 
 fn names_of(meta: &ObjectMeta) -> (Box<str>, Box<str>) {
     (meta.namespace.as_deref().unwrap_or_default().into(), meta.name.as_deref().unwrap_or_default().into())
+}
+
+/// What changes whenever the spec does; nobody changes one four billion times.
+fn generation(meta: &ObjectMeta) -> u32 {
+    u32::try_from(meta.generation.unwrap_or_default() & i64::from(u32::MAX)).unwrap_or_default()
 }
 
 fn full_name(meta: &ObjectMeta) -> FullName {

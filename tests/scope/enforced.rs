@@ -22,7 +22,7 @@ async fn disabled(space: &Space, name: &str) -> Duration {
 #[tokio::test]
 async fn a_quiet_namespace_holds_up_nobody() {
     let land = land().await;
-    let _turn = turn(land).await;
+    let _turn = turn(&land).await;
     let operator = land.operator(&[&land.shop, &land.billing], &[]).await;
     let _verifier = land.verifier(&[&land.shop, &land.billing], &[]).await.ready().await;
     let mut times = Vec::new();
@@ -42,7 +42,7 @@ async fn a_quiet_namespace_holds_up_nobody() {
 #[tokio::test]
 async fn a_verifier_is_waited_for_in_the_namespaces_that_it_watches_and_in_no_other() {
     let land = land().await;
-    let _turn = turn(land).await;
+    let _turn = turn(&land).await;
     let _operator = land.operator(&[&land.shop, &land.billing], &[]).await;
     let of_shop = land.verifier(&[&land.shop], &[]).await.ready().await;
     let of_billing = land.verifier(&[&land.billing], &["--max-staleness=0s"]).await.ready().await;
@@ -67,7 +67,7 @@ async fn a_verifier_is_waited_for_in_the_namespaces_that_it_watches_and_in_no_ot
 #[tokio::test]
 async fn where_nobody_watches_a_namespace_nothing_is_proven_of_it() {
     let land = land().await;
-    let _turn = turn(land).await;
+    let _turn = turn(&land).await;
     let _operator = land.operator(&[&land.shop, &land.billing], &[]).await;
     let _of_shop = land.verifier(&[&land.shop], &[]).await.ready().await;
     new_key(&land.shop, "watched").await;

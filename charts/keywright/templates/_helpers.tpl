@@ -37,7 +37,7 @@ app.kubernetes.io/component: {{ . }}
 
 {{/* What both roles are told. */}}
 {{- define "keywright.commonArgs" -}}
-- --log={{ .Values.log.level }}
+- {{ printf "--log=%s" .Values.log.level | quote }}
 - --log-format={{ .Values.log.format }}
 {{- with .Values.watchNamespaces }}
 - --watch-namespaces={{ join "," . }}

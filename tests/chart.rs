@@ -12,6 +12,8 @@ mod network;
 mod pods;
 #[path = "chart/reference.rs"]
 mod reference;
+#[path = "chart/removal.rs"]
+mod removal;
 #[path = "chart/rights.rs"]
 mod rights;
 #[path = "chart/schema.rs"]

@@ -6,6 +6,8 @@
 
 #[path = "least/audit.rs"]
 mod audit;
+#[path = "least/deeds.rs"]
+mod deeds;
 #[path = "least/life.rs"]
 mod life;
 #[path = "least/programs.rs"]

@@ -61,8 +61,7 @@ impl Audited {
     }
 
     fn decided(&self, decision: &str) -> BTreeSet<Used> {
-        let decided =
-            |event: &&Value| event["annotations"]["authorization.k8s.io/decision"].as_str() == Some(decision);
+        let decided = |event: &&Value| event["annotations"]["authorization.k8s.io/decision"].as_str() == Some(decision);
         self.events().iter().filter(decided).filter_map(used).collect()
     }
 
@@ -74,6 +73,17 @@ impl Audited {
     /// What was asked for and refused by RBAC.
     pub fn refused(&self) -> BTreeSet<Used> {
         self.decided("forbid")
+    }
+
+    /// Every request that was refused because of a right, in their order, and what was said of it.
+    pub fn refusals(&self) -> Vec<(Used, String)> {
+        let refusal = |event: &Value| {
+            let message = event["responseStatus"]["message"].as_str()?;
+            let is_one = event["annotations"]["authorization.k8s.io/decision"] == "forbid"
+                || message.contains("RBAC permissions");
+            is_one.then(|| Some((used(event)?, message.to_owned())))?
+        };
+        self.events().iter().filter_map(refusal).collect()
     }
 
     /// Paths that were asked for and are no resources.

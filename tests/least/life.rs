@@ -30,7 +30,12 @@ pub async fn whole(audited: &Audited, values: &[&str], namespace: &str, done: im
     answers.eventually_says("ok", "scope=orders:read", &value).await;
     space.patch_key("storefront", json!({"spec": {"rotation": {"revision": 1}}})).await;
     space.until_serial("storefront", 2).await;
-    space.key("once", json!({"account": "acme", "accessLevel": "Full", "secret": {"delivery": "Once", "deleteAfter": "1s"}})).await;
+    space
+        .key(
+            "once",
+            json!({"account": "acme", "accessLevel": "Full", "secret": {"delivery": "Once", "deleteAfter": "1s"}}),
+        )
+        .await;
     space.until_ready_is("once", "Issued").await;
     bound(audited, namespace, "ada").await;
     space.patch_account("acme", json!({"spec": {"members": members(&["eve", "eva"])}})).await;

@@ -54,7 +54,7 @@ fn missed_of_operator(resource: &str, verb: &str, in_entries: bool) -> Deed {
         ("apikeys", "get") => Deed::RemovesSecret,
         ("apikeys/status", _) => Deed::SaysState,
         ("accounts/status", _) => Deed::GivesSiteId,
-        ("suspensions/status", _) => Deed::SaysSuspended,
+        ("suspensions/status", _) | ("suspensions", "watch") => Deed::SaysSuspended,
         ("secrets", "update") => Deed::Delivers,
         ("secrets", "delete") => Deed::TakesBack,
         ("secrets", "list") => Deed::CollectsEntry,
@@ -186,7 +186,7 @@ impl Stage<'_> {
         role.eventually_says("ok", "scope=any", &value).await;
         match deed {
             Deed::SeesKeys | Deed::Proves => {
-                self.space.patch_key("storefront", json!({"spec": {"disabled": true}})).await
+                self.space.patch_key("storefront", json!({"spec": {"disabled": true}})).await;
             }
             Deed::SeesAccounts => self.space.patch_account("acme", json!({"spec": {"disabled": true}})).await,
             Deed::SeesSuspensions => self.suspend(),

@@ -1,6 +1,7 @@
 //! All that can befall keys and accounts, so that every right has its use.
 
 use kube::ResourceExt;
+use kube::api::DeleteParams;
 use serde_json::json;
 
 use super::audit::Audited;
@@ -45,7 +46,7 @@ pub async fn whole(audited: &Audited, values: &[&str], namespace: &str, done: im
     answers.eventually_says("suspended", "scope=orders:read", &value).await;
     let deleted = space.key("deleted", json!({"account": "acme", "accessLevel": "Full"})).await;
     space.until_ready_is("deleted", "Issued").await;
-    space.keys().delete("deleted", &Default::default()).await.unwrap();
+    space.keys().delete("deleted", &DeleteParams::default()).await.unwrap();
     eventually("the deleted key's entry is collected", async || {
         let entry = format!("secret/{}", deleted.uid().unwrap());
         match cluster.plane.kubectl(&["get", &entry, "-n", "keywright-entries"]) {

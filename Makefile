@@ -5,7 +5,7 @@ TOOLS := tests/controlplane/build
 # With the examples, whose dependencies are the tests': otherwise features differ and half of everything is built twice.
 BUILD := cargo build --locked --bins --examples
 
-.PHONY: help up demo down test bench crds check
+.PHONY: help up demo down test bench crds docs check
 
 help: ## This text
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: ## Measure a decision and counting it, a disabled key's last moments, and
 crds: ## Generate crds/, the chart's copies and docs/reference.md from the types
 	$(BUILD)
 	@target/debug/keywright crds --dir crds --templates charts/keywright/templates/crds --reference docs/reference.md
+
+docs: ## Generate the chart's page of values and docs/rights.md from the chart
+	KEYWRIGHT_UPDATE=1 cargo test --locked --test chart generated
 
 check: ## What CI checks besides the tests: formatting, clippy, generated CRDs
 	cargo fmt --check

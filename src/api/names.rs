@@ -35,6 +35,9 @@ pub const CANARY_NAME: &str = "keywright-canary";
 /// The policy that confines the operator to Secrets of our types, and its binding.
 pub const OPERATOR_SECRETS_POLICY: &str = "keywright-operator-secrets";
 
+/// The Lease of the operator that acts, in [`SYSTEM_NAMESPACE`].
+pub const OPERATOR_LEASE: &str = "keywright-operator";
+
 /// The ClusterRoles that members of an account get, by role.
 pub const OWNER_ROLE: &str = "keywright-owner";
 /// See [`OWNER_ROLE`].

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
+
 use super::duration;
 use crate::key::Hasher;
 use crate::operator::{self, Config};
@@ -13,6 +15,11 @@ pub(super) struct Args {
     /// Where probes and Prometheus ask /livez, /readyz and /metrics
     #[arg(long, env = "KEYWRIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:7073")]
     admin_listen: SocketAddr,
+
+    /// Act only while holding the Lease keywright-operator in namespace keywright-system, so that of several operators one acts
+    /// and the others stand by. Needed with more than one replica
+    #[arg(long, env = "KEYWRIGHT_LEADER_ELECTION", value_parser = BoolishValueParser::new())]
+    leader_election: bool,
 
     /// How many keys are reconciled at once
     #[arg(long, env = "KEYWRIGHT_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
@@ -47,6 +54,7 @@ impl Args {
     pub(super) async fn run(self) -> Result<(), super::Error> {
         let config = Config {
             admin: self.admin_listen,
+            leader_election: self.leader_election,
             concurrency: self.concurrency,
             hasher: Hasher::new(self.argon2_memory, self.argon2_iterations, self.argon2_parallelism)?,
             orphan_interval: self.orphan_interval,

@@ -77,12 +77,17 @@ fn held_back<T>(what: &'static str, policy: &'static str, answer: Result<T, kube
 
 /// Checks now and then; what is found stands in `/readyz` and in the log.
 pub async fn keep_checking(client: Client, not_ready: NotReady) {
+    let mut before = None;
     loop {
         tokio::time::sleep(INTERVAL).await;
         let found = check(&client).await.err().map(|error| error.to_string());
         if let Some(why) = &found {
             tracing::error!("{why}");
         }
-        *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        // Others say there too why they are not ready.
+        if found != before {
+            *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = found.clone();
+            before = found;
+        }
     }
 }

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub enforced_seconds: Histogram,
     /// Changes that not every verifier is known to go by.
     pub changes_in_flight: Gauge,
+    /// 1 while this operator acts, 0 while it stands by.
+    pub leader: Gauge,
     /// Keys whose current value is near its end.
     expiring: Gauge,
     /// Their uids.
@@ -56,6 +58,7 @@ impl Metrics {
             verifiers_passed_over: Counter::default(),
             enforced_seconds: Histogram::new(ENFORCED_SECONDS),
             changes_in_flight: Gauge::default(),
+            leader: Gauge::default(),
             expiring: Gauge::default(),
             expiring_uids: Mutex::default(),
         };
@@ -86,6 +89,11 @@ impl Metrics {
             "keywright_changes_in_flight",
             "Changes that not every verifier is known to go by yet",
             metrics.changes_in_flight.clone(),
+        );
+        registry.register(
+            "keywright_leader",
+            "1 while this operator acts, 0 while it stands by",
+            metrics.leader.clone(),
         );
         registry.register(
             "keywright_keys_expiring",

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::Client;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::key::{Hasher, Pepper, SealingKey};
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
@@ -26,6 +26,7 @@ mod entries;
 mod events;
 mod guard;
 mod key_material;
+mod leader;
 mod metrics;
 mod secrets;
 mod site_ids;
@@ -36,6 +37,7 @@ mod write;
 use context::Context;
 use enforcement::Enforcement;
 use entries::Entries;
+use leader::Candidate;
 use metrics::Metrics;
 use secrets::Secrets;
 use streams::Wakes;
@@ -44,6 +46,8 @@ use streams::Wakes;
 pub struct Config {
     /// Where probes and Prometheus ask.
     pub admin: SocketAddr,
+    /// Whether others may run that act when this one does not.
+    pub leader_election: bool,
     /// How many keys are reconciled at once.
     pub concurrency: u16,
     /// Makes the records.
@@ -59,7 +63,7 @@ pub struct Config {
 /// Why not ready; `None` when ready.
 type NotReady = Arc<Mutex<Option<String>>>;
 
-/// Reconciles until a signal asks it to stop.
+/// Reconciles until a signal asks it to stop, or another operator is to.
 ///
 /// # Errors
 /// When the admin address cannot be listened on, or no client can be made from the configuration there is.
@@ -79,26 +83,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     tokio::select! {
         () = shutdown.wait() => {}
-        (pepper, sealing_key) = prepare(&client, &not_ready) => {
-            let enforcement = Arc::new(Enforcement::default());
-            let (known, wakes, complete) = streams::follow(&client, enforcement.clone());
-            let context = Arc::new(Context {
-                known,
-                enforcement,
-                entries: Entries::new(client.clone()),
-                secrets: Secrets::new(client.clone()),
-                backoff: context::Backoff::default(),
-                hasher: config.hasher.clone(),
-                client,
-                metrics,
-                pepper: Arc::new(pepper),
-                sealing_key: Arc::new(sealing_key),
-                warn_before: config.warn_before,
-                now: Timestamp::now,
-            });
-            if let Err(error) = reconcile_all(context, wakes, complete, config, not_ready, shutdown).await {
-                tracing::error!(%error, "a controller panicked");
-            }
+        material = prepare(&client, &not_ready) => {
+            take_part(client, material, metrics, config, not_ready, &shutdown).await;
         }
     }
     admin_server.abort();
@@ -129,37 +115,106 @@ async fn prepare(client: &Client, not_ready: &NotReady) -> (Pepper, SealingKey) 
     }
 }
 
+/// Acts while no other operator does. Who stands by watches nothing yet, so that what a leader goes by it has seen itself,
+/// from when it leads. Whoever loses the Lease ends: nothing of what was under way may go on.
+async fn take_part(
+    client: Client,
+    material: (Pepper, SealingKey),
+    metrics: Metrics,
+    config: Config,
+    not_ready: NotReady,
+    shutdown: &Shutdown,
+) {
+    let mut guarded = JoinSet::new();
+    guarded.spawn(guard::keep_checking(client.clone(), not_ready.clone()));
+    let leader = if config.leader_election {
+        let won = Candidate::new(client.clone()).wins(|stands| say_whether_it_stands(&not_ready, stands));
+        tokio::select! {
+            () = shutdown.wait() => return,
+            leader = won => Some(leader),
+        }
+    } else {
+        None
+    };
+    metrics.leader.set(1);
+    let leads = metrics.leader.clone();
+    let work = act(client, material, metrics, config, &not_ready, shutdown);
+    let Some(leader) = leader else { return work.await };
+    let lost = tokio::select! {
+        () = work => None,
+        why = leader.until_lost() => Some(why),
+    };
+    leads.set(0);
+    match lost {
+        None => leader.release().await,
+        Some(why) => tracing::error!(
+            "this operator leads no more: {why}; ending, so that it is started again and stands by with nothing under way"
+        ),
+    }
+}
+
+fn say_whether_it_stands(not_ready: &NotReady, stands: Result<(), String>) {
+    let why = stands.err();
+    if let Some(why) = &why {
+        tracing::warn!("not ready: {why}");
+    }
+    *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = why;
+}
+
+/// Reconciles until told to stop; dropped, it does nothing more.
+async fn act(
+    client: Client,
+    (pepper, sealing_key): (Pepper, SealingKey),
+    metrics: Metrics,
+    config: Config,
+    not_ready: &NotReady,
+    shutdown: &Shutdown,
+) {
+    let enforcement = Arc::new(Enforcement::default());
+    let (known, wakes, complete) = streams::follow(&client, enforcement.clone());
+    let context = Arc::new(Context {
+        known,
+        enforcement,
+        entries: Entries::new(client.clone()),
+        secrets: Secrets::new(client.clone()),
+        backoff: context::Backoff::default(),
+        hasher: config.hasher.clone(),
+        client,
+        metrics,
+        pepper: Arc::new(pepper),
+        sealing_key: Arc::new(sealing_key),
+        warn_before: config.warn_before,
+        now: Timestamp::now,
+    });
+    *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    tracing::info!("ready: reconciling");
+    if let Err(error) = reconcile_all(context, wakes, complete, config, shutdown).await {
+        tracing::error!(%error, "a controller panicked");
+    }
+}
+
 async fn reconcile_all(
     context: Arc<Context>,
     wakes: Wakes,
     mut complete: watch::Receiver<bool>,
     config: Config,
-    not_ready: NotReady,
-    shutdown: Shutdown,
+    shutdown: &Shutdown,
 ) -> Result<(), JoinError> {
-    let guarded = tokio::spawn(guard::keep_checking(context.client.clone(), not_ready.clone()));
-    let collector = tokio::spawn(collect::run(context.clone(), config.orphan_interval, config.orphan_grace));
-    *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    tracing::info!("ready: reconciling");
-    let listed = tokio::select! {
-        listed = complete.wait_for(|complete| *complete) => listed.is_ok(),
-        () = shutdown.wait() => false,
-    };
-    let ended = if listed {
-        let Wakes { keys, accounts, suspensions, gone, senders } = wakes;
-        let accounts = tokio::spawn(account::run(context.clone(), accounts, shutdown.clone()));
-        let suspensions = tokio::spawn(suspension::run(context.clone(), suspensions, shutdown.clone()));
-        let removal = tokio::spawn(collect::remove_secrets(context.clone(), gone));
-        let leases = tokio::spawn(enforcement::leases::run(context.clone(), senders));
-        let keys = tokio::spawn(api_key::run(context, keys, config.concurrency, shutdown));
-        let ended = tokio::try_join!(accounts, suspensions, keys).map(|_| ());
-        leases.abort();
-        removal.abort();
-        ended
-    } else {
-        Ok(())
-    };
-    collector.abort();
-    guarded.abort();
-    ended
+    let mut beside = JoinSet::new();
+    beside.spawn(collect::run(context.clone(), config.orphan_interval, config.orphan_grace));
+    tokio::select! {
+        listed = complete.wait_for(|complete| *complete) => if listed.is_err() { return Ok(()) },
+        () = shutdown.wait() => return Ok(()),
+    }
+    let Wakes { keys, accounts, suspensions, gone, senders } = wakes;
+    beside.spawn(collect::remove_secrets(context.clone(), gone));
+    beside.spawn(enforcement::leases::run(context.clone(), senders));
+    let mut controllers = JoinSet::new();
+    controllers.spawn(account::run(context.clone(), accounts, shutdown.clone()));
+    controllers.spawn(suspension::run(context.clone(), suspensions, shutdown.clone()));
+    controllers.spawn(api_key::run(context, keys, config.concurrency, shutdown.clone()));
+    while let Some(ended) = controllers.join_next().await {
+        ended?;
+    }
+    Ok(())
 }

@@ -43,21 +43,21 @@ impl Cluster {
             .await
     }
 
-    /// `helm upgrade --install`, as users do.
+    /// `helm upgrade --install`, as users do. Its Deployments stay without pods, for there are no nodes.
     pub fn install_chart(&self) -> Result<()> {
+        self.install_chart_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn install_chart_with(&self, more: &[&str]) -> Result<()> {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/keywright");
         let chart = chart.display().to_string();
-        let args = [
-            "upgrade",
-            "--install",
-            "keywright",
-            &chart,
-            "--namespace",
-            "keywright-system",
-            "--create-namespace",
-            "--wait",
-        ];
-        self.plane.helm(&args).map(drop)
+        let install = ["upgrade", "--install", "keywright", &chart, "--namespace", "keywright-system"];
+        self.plane.helm(&[&install[..], &["--create-namespace"], more].concat())?;
+        // `helm --wait` would wait for the pods as well.
+        let crds = ["apikeys", "accounts", "suspensions"].map(|kind| format!("crd/{kind}.keywright.dev"));
+        let established = ["wait", "--for=condition=Established", "--timeout=60s", &crds[0], &crds[1], &crds[2]];
+        self.plane.kubectl(&established).map(drop)
     }
 
     /// A fresh token of one of the chart's `ServiceAccounts`, and the kubeconfig that reads it from a file.

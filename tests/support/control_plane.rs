@@ -43,6 +43,11 @@ pub fn binaries() -> Result<PathBuf> {
 impl ControlPlane {
     /// Starts it and waits until it answers.
     pub async fn start(dir: &Path) -> Result<Self> {
+        Self::start_with(dir, &[]).await
+    }
+
+    /// The same, with more flags for the API server.
+    pub async fn start_with(dir: &Path, more: &[String]) -> Result<Self> {
         let bin = binaries()?;
         fs::create_dir_all(dir.join("logs"))?;
         let [etcd_port, etcd_peer, port] = free_ports()?;
@@ -71,18 +76,22 @@ impl ControlPlane {
             "kube-apiserver",
             &bin.join("kube-apiserver"),
             &[
-                format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
-                "--bind-address=127.0.0.1".to_owned(),
-                format!("--secure-port={port}"),
-                format!("--cert-dir={}", path("certs")),
-                format!("--service-account-key-file={}", path("service-account.pub")),
-                format!("--service-account-signing-key-file={}", path("service-account.key")),
-                "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                format!("--token-auth-file={}", path("tokens.csv")),
-                "--authorization-mode=RBAC".to_owned(),
-                "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
-                "--endpoint-reconciler-type=none".to_owned(),
-            ],
+                vec![
+                    format!("--etcd-servers=http://127.0.0.1:{etcd_port}"),
+                    "--bind-address=127.0.0.1".to_owned(),
+                    format!("--secure-port={port}"),
+                    format!("--cert-dir={}", path("certs")),
+                    format!("--service-account-key-file={}", path("service-account.pub")),
+                    format!("--service-account-signing-key-file={}", path("service-account.key")),
+                    "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+                    format!("--token-auth-file={}", path("tokens.csv")),
+                    "--authorization-mode=RBAC".to_owned(),
+                    "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
+                    "--endpoint-reconciler-type=none".to_owned(),
+                ],
+                more.to_vec(),
+            ]
+            .concat(),
             &[],
             &log("kube-apiserver"),
         )?;

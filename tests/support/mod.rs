@@ -2,12 +2,14 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+pub mod chart;
 pub mod cluster;
 pub mod control_plane;
 pub mod http;
 pub mod keywright;
 pub mod process;
 pub mod proxy;
+pub mod rights;
 pub mod space;
 pub mod stage;
 pub mod wire;

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use super::Result;
+use super::{PATIENCE, Result};
 
 /// A running process; dropped, it is killed.
 pub struct Process {
@@ -64,9 +65,28 @@ impl Process {
 
     /// SIGTERM, and the exit code.
     pub fn terminate(&self) -> Result<Option<i32>> {
-        let mut child = self.child.lock().unwrap();
-        Command::new("kill").arg(child.id().to_string()).status()?;
-        Ok(child.wait()?.code())
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Sends a signal, such as STOP.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{name} to {}", self.name);
+    }
+
+    /// Waits for its end, and the exit code.
+    pub fn wait(&self) -> Result<Option<i32>> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.lock().unwrap().try_wait()? {
+                return Ok(status.code());
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(format!("{} does not end", self.name).into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn id(&self) -> u32 {

@@ -84,7 +84,9 @@ impl Cluster {
             ("shop/acme".to_owned(), format!("{NAMESPACE}/acme")),
         ] {
             if !config.contains(&from) {
-                return Err(format!("docs/gateways/envoy.yaml no longer says {from:?}, which is another in a cluster").into());
+                return Err(
+                    format!("docs/gateways/envoy.yaml no longer says {from:?}, which is another in a cluster").into()
+                );
             }
             config = config.replace(&from, &to);
         }
@@ -133,7 +135,11 @@ impl Cluster {
     pub async fn eventually_says(&self, key: &str, status: u16, code: &str) -> Value {
         eventually(&format!("a call with {key}"), async || {
             let said = self.ask_client(&format!("/call?key={key}"))?;
-            if said["status"] == status && said["code"] == code { Result::Ok(said) } else { Err(said.to_string().into()) }
+            if said["status"] == status && said["code"] == code {
+                Result::Ok(said)
+            } else {
+                Err(said.to_string().into())
+            }
         })
         .await
     }

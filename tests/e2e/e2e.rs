@@ -54,7 +54,10 @@ async fn story() -> Result<()> {
     changes_under_load(&cluster, &mut story).await?;
     gone_and_back(&cluster, &mut story).await?;
     cluster.clear_up()?;
-    println!("\nAll {} steps did what they should. CRDs and namespace keywright-entries are left, as the chart keeps them.", story.0);
+    println!(
+        "\nAll {} steps did what they should. CRDs and namespace keywright-entries are left, as the chart keeps them.",
+        story.0
+    );
     Ok(())
 }
 
@@ -93,7 +96,10 @@ async fn calls(cluster: &Cluster, story: &mut Story) -> Result<()> {
     patch(true)?;
     let late = Instant::now();
     cluster.eventually_says("storefront", 401, "disabled").await;
-    story.step(&format!("disabled: true, and its call is refused at most {:.0} ms after kubectl returned", late.elapsed().as_secs_f64() * 1e3));
+    story.step(&format!(
+        "disabled: true, and its call is refused at most {:.0} ms after kubectl returned",
+        late.elapsed().as_secs_f64() * 1e3
+    ));
     cluster.wait_for(NAMESPACE, "apikey/storefront", "condition=Enforced")?;
     story.step("Enforced: every verifier is proven to go by it");
     patch(false)?;

@@ -16,11 +16,14 @@ impl Kept {
         for (namespace, kinds) in [(NAMESPACE, "apikeys,accounts,secrets"), ("keywright-entries", "secrets")] {
             let listed = cluster.json(&["-n", namespace, kinds])?;
             for object in listed["items"].as_array().into_iter().flatten() {
-                // The entry of the key whose namespace is deleted meanwhile may stay or go.
                 let name = format!("{} {namespace}/{}", object["kind"], object["metadata"]["name"]);
                 let counts = serde_json::json!([
-                    object["metadata"]["uid"], object["spec"], object["data"], object["status"]["keyId"],
-                    object["status"]["credentials"], object["status"]["publicKey"],
+                    object["metadata"]["uid"],
+                    object["spec"],
+                    object["data"],
+                    object["status"]["keyId"],
+                    object["status"]["credentials"],
+                    object["status"]["publicKey"],
                 ]);
                 kept.insert(name, counts);
             }

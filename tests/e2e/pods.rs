@@ -56,7 +56,8 @@ async fn looks_after(cluster: &Cluster, then: Timestamp) -> Result<BTreeMap<Stri
         for node in &nodes {
             let summary = cluster.kubectl(&["get", "--raw", &format!("/api/v1/nodes/{node}/proxy/stats/summary")])?;
             let summary: Value = serde_json::from_str(&summary)?;
-            let ours = summary["pods"].as_array().into_iter().flatten().filter(|pod| pod["podRef"]["namespace"] == SYSTEM);
+            let ours =
+                summary["pods"].as_array().into_iter().flatten().filter(|pod| pod["podRef"]["namespace"] == SYSTEM);
             for pod in ours {
                 let name = pod["podRef"]["name"].as_str().unwrap_or_default();
                 let look = look(&pod["containers"][0]).ok_or_else(|| format!("no figures of {name} yet"))?;

@@ -106,7 +106,7 @@ fn the_same_program_is_packed_into_the_same_bytes_elsewhere_and_later() {
 
 #[test]
 fn the_dockerfile_says_what_cargo_toml_and_the_toolchain_say() {
-    let read = |file| fs::read_to_string(root().join(file)).unwrap();
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap();
     let dockerfile = read("Dockerfile");
     let quoted = |file: &str, key: &str| {
         let text = read(file);

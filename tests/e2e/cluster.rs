@@ -59,7 +59,14 @@ impl Cluster {
         if output(command.args(["status", "keywright", "--namespace", SYSTEM])).is_ok() {
             return Err("Keywright is installed on this cluster: this run would uninstall it. Take another cluster, or `helm uninstall keywright -n keywright-system` first".into());
         }
+        self.forget_verifiers()?;
         self.delete_namespaces()
+    }
+
+    /// Of verifiers whose pods are gone. `helm uninstall` takes their rights before they stop, so that they cannot delete their
+    /// Leases themselves, and nothing would be `Enforced` until each was outwaited.
+    pub fn forget_verifiers(&self) -> Result<()> {
+        self.kubectl(&["delete", "leases", "--all", "-n", "keywright-entries"]).map(drop)
     }
 
     fn delete_namespaces(&self) -> Result<()> {

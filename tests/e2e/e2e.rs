@@ -89,11 +89,7 @@ async fn calls(cluster: &Cluster, story: &mut Story) -> Result<()> {
     story.step("its call gets 200 through Envoy; the API is told who calls, and does not see the key");
     cluster.eventually_says("disabled", 401, "disabled").await;
 
-    let patch = |disabled: bool| {
-        let patch = format!(r#"{{"spec":{{"disabled":{disabled}}}}}"#);
-        cluster.kubectl(&["patch", "apikey", "storefront", "-n", NAMESPACE, "--type=merge", "-p", &patch])
-    };
-    patch(true)?;
+    disable(cluster, true)?;
     let late = Instant::now();
     cluster.eventually_says("storefront", 401, "disabled").await;
     story.step(&format!(
@@ -102,10 +98,16 @@ async fn calls(cluster: &Cluster, story: &mut Story) -> Result<()> {
     ));
     cluster.wait_for(NAMESPACE, "apikey/storefront", "condition=Enforced")?;
     story.step("Enforced: every verifier is proven to go by it");
-    patch(false)?;
+    disable(cluster, false)?;
     cluster.eventually_says("storefront", 200, "").await;
     story.step("disabled: false, and the same mounted value passes again");
     Ok(())
+}
+
+/// Says so of the key storefront.
+fn disable(cluster: &Cluster, disabled: bool) -> Result<()> {
+    let patch = format!(r#"{{"spec":{{"disabled":{disabled}}}}}"#);
+    cluster.kubectl(&["patch", "apikey", "storefront", "-n", NAMESPACE, "--type=merge", "-p", &patch]).map(drop)
 }
 
 async fn figures(cluster: &Cluster, story: &mut Story) -> Result<()> {
@@ -156,6 +158,7 @@ async fn gone_and_back(cluster: &Cluster, story: &mut Story) -> Result<()> {
     story.step("helm uninstall: keys, Secrets, entries and CRDs are as they were");
     cluster.eventually_says("storefront", 503, "").await;
     story.step("nobody is there to be asked, and every call is refused");
+    cluster.forget_verifiers()?;
     cluster.kubectl(&["delete", "namespace", LEAVING, "--wait", "--timeout=2m"])?;
     story.step("a namespace with keys in it deletes meanwhile");
     cluster.helm(&["install", "keywright", "charts/keywright"])?;
@@ -163,5 +166,9 @@ async fn gone_and_back(cluster: &Cluster, story: &mut Story) -> Result<()> {
     cluster.eventually_says("disabled", 401, "disabled").await;
     kept.must_be_untouched(cluster)?;
     story.step("helm install again: the mounted value passes, the disabled key does not, and nothing was minted");
+    disable(cluster, true)?;
+    cluster.wait_for(NAMESPACE, "apikey/storefront", "condition=Enforced")?;
+    cluster.eventually_says("storefront", 401, "disabled").await;
+    story.step("disabled: true, and it is refused, and Enforced");
     Ok(())
 }

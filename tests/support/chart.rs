@@ -61,7 +61,7 @@ impl Rendered {
     }
 
     pub fn find(&self, kind: &str, name: &str) -> Option<&Value> {
-        self.of_kind(kind).find(|object| object["metadata"]["name"] == name)
+        self.0.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
     }
 
     /// The one of this kind and name.

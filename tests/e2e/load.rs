@@ -24,7 +24,7 @@ pub struct Report {
 impl<'a> Load<'a> {
     pub async fn start(cluster: &'a Cluster, rate: u32) -> Result<Self> {
         cluster.eventually_says("storefront", 200, "").await;
-        cluster.ask_client(&format!("/start?rate={rate}&lanes=32&good=storefront&bad=disabled"))?;
+        cluster.ask_client(&format!("/start?rate={rate}&lanes=128&good=storefront&bad=disabled"))?;
         Ok(Self(cluster))
     }
 

@@ -72,13 +72,25 @@ fn a_command_line_that_cannot_be_used_ends_with_2_and_says_why() {
         (&["verifier", "--key-header=not a header"], &["'not a header' for '--key-header"]),
         (&["verifier", "--method-header=a:b"], &["'a:b' for '--method-header"]),
         (&["operator", "--concurrency=1", "--concurrency=2"], &["'--concurrency", "cannot be used multiple times"]),
+        (&["operator", "--leader-election=perhaps"], &["'--leader-election'"]),
+        (
+            &["operator", "--watch-namespaces=shop, billing"],
+            &["` billing` is no name of a namespace: write names like"],
+        ),
+        (&["verifier", "--watch-namespaces=Shop"], &["--watch-namespaces", "`Shop` is no name of a namespace"]),
+        (&["verifier", "--watch-namespaces="], &["`` is no name of a namespace", "leave the flag out to watch all"]),
         (&["operator", "--log-format=xml"], &["'xml' for '--log-format", "possible values: text, json"]),
         (&["operator", "--log=keywright=loud"], &["--log"]),
         (&[], &["Usage: keywright", "Examples:", "operator", "verifier", "crds"]),
     ] {
         assert_ends(&format!("{args:?}"), &run(args), 2, says);
     }
-    for (name, value) in [("KEYWRIGHT_CONCURRENCY", "0"), ("KEYWRIGHT_ORPHAN_GRACE", "soon")] {
+    for (name, value) in [
+        ("KEYWRIGHT_CONCURRENCY", "0"),
+        ("KEYWRIGHT_ORPHAN_GRACE", "soon"),
+        ("KEYWRIGHT_LEADER_ELECTION", "perhaps"),
+        ("KEYWRIGHT_WATCH_NAMESPACES", "shop,*"),
+    ] {
         assert_ends(name, &run_with(&["operator"], &[(name, value)]), 2, &[value]);
     }
 }

@@ -6,6 +6,7 @@ mod api_key;
 mod condition;
 mod crds;
 pub mod names;
+mod namespaces;
 mod reference;
 mod schema;
 mod status;
@@ -19,6 +20,7 @@ pub use condition::{
     Conditions, Reason,
 };
 pub use crds::{CrdFile, crd_files};
+pub use namespaces::{Namespaces, namespace_name};
 pub use reference::reference;
 pub use status::{Access, AccountStatus, ApiKeyStatus, CredentialStatus, KeyCounts, State, SuspensionStatus};
 pub use suspension::{Suspension, SuspensionSpec, Target, TargetKind};

@@ -69,5 +69,8 @@ pub const VERIFIER_LEASE_LABEL: (&str, &str) = ("app.kubernetes.io/component", "
 /// On a verifier's Lease: the resourceVersion that it has applied of ApiKeys, Accounts, Suspensions and entries, in this
 /// order, separated by commas; 0 is nothing yet.
 pub const APPLIED_ANNOTATION: &str = "keywright.dev/applied";
+/// On the Lease of a verifier that watches some namespaces only: each of them with what was applied of its ApiKeys, Accounts
+/// and Suspensions, as in `billing=7,5,3;shop=7,6,3`. The versions of [`APPLIED_ANNOTATION`] are then the least of them.
+pub const APPLIED_IN_ANNOTATION: &str = "keywright.dev/applied-in";
 /// On a verifier's Lease: after how many milliseconds without proof it answers nothing any more; 0 is never.
 pub const MAX_STALENESS_ANNOTATION: &str = "keywright.dev/max-staleness-ms";

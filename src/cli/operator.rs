@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 
 use super::duration;
+use crate::api::{Namespaces, namespace_name};
 use crate::key::Hasher;
 use crate::operator::{self, Config};
 
@@ -20,6 +21,11 @@ pub(super) struct Args {
     /// and the others stand by. Needed with more than one replica
     #[arg(long, env = "KEYWRIGHT_LEADER_ELECTION", value_parser = BoolishValueParser::new())]
     leader_election: bool,
+
+    /// The namespaces whose keys are looked after, such as shop,billing; all, if it is left out. Entries of keys elsewhere are
+    /// left alone
+    #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace_name)]
+    watch_namespaces: Vec<String>,
 
     /// How many keys are reconciled at once
     #[arg(long, env = "KEYWRIGHT_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
@@ -55,6 +61,7 @@ impl Args {
         let config = Config {
             admin: self.admin_listen,
             leader_election: self.leader_election,
+            namespaces: Namespaces::named(self.watch_namespaces),
             concurrency: self.concurrency,
             hasher: Hasher::new(self.argon2_memory, self.argon2_iterations, self.argon2_parallelism)?,
             orphan_interval: self.orphan_interval,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::HeaderName;
 
 use super::duration;
+use crate::api::{Namespaces, namespace_name};
 use crate::server::TlsFiles;
 use crate::verifier::activity::Sources;
 use crate::verifier::credential::Places;
@@ -30,6 +31,11 @@ pub(super) struct Args {
     /// Where probes and Prometheus ask /livez, /readyz and /metrics
     #[arg(long, env = "KEYWRIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:7072")]
     admin_listen: SocketAddr,
+
+    /// The namespaces whose keys are served, such as shop,billing; all, if it is left out. Keys elsewhere are unknown. Each
+    /// namespace takes three watches, so with more than a few dozen watch all of them
+    #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace_name)]
+    watch_namespaces: Vec<String>,
 
     /// The header that may hold the bare key
     #[arg(long, env = "KEYWRIGHT_KEY_HEADER", default_value = "x-api-key")]
@@ -114,6 +120,7 @@ impl Args {
             listen: self.listen,
             grpc: self.grpc_listen,
             admin: self.admin_listen,
+            namespaces: Namespaces::named(self.watch_namespaces),
             places: Places { header: self.key_header, scheme: self.auth_scheme },
             method_header: self.method_header,
             slow_checks: usize::from(self.argon2_checks),

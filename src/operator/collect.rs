@@ -1,6 +1,6 @@
 //! Collects entries whose ApiKey is gone. Late and with care, for they may be a restore in progress: an entry goes only
 //! when a live look says that its ApiKey is not there or has another uid, and said so a grace period ago; and only so
-//! many in one run. Its Secret goes at once: its value is refused already, and Kubernetes' garbage collector may take half
+//! many in one run. Entries of keys in namespaces that are not looked after are nobody's orphans. Its Secret goes at once: its value is refused already, and Kubernetes' garbage collector may take half
 //! a minute, or for ever where somebody added a second owner, and until then a re-created key would find its name taken.
 
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub async fn run(context: Arc<Context>, interval: Duration, grace: Duration) {
 
 async fn collect(context: &Context, grace: Duration) -> Result<(), StoreError> {
     let mut deleted = 0;
-    for stored in context.entries.list().await?.into_iter().flatten() {
+    let all = context.entries.list().await?.into_iter().flatten();
+    for stored in all.filter(|stored| context.namespaces.contain(&stored.entry.owner.namespace)) {
         let Some(alive) = is_alive(context, &stored.entry).await else { continue };
         let outcome = match judge(&stored.entry, alive, (context.now)(), grace) {
             Verdict::Keep => continue,

@@ -12,12 +12,15 @@ use super::entries::Entries;
 use super::metrics::Metrics;
 use super::secrets::Secrets;
 use super::streams::Known;
+use crate::api::Namespaces;
 use crate::key::{Hasher, Pepper, SealingKey};
 
 /// What every reconciliation is given.
 pub struct Context {
     /// The API server.
     pub client: Client,
+    /// Whose keys are looked after.
+    pub namespaces: Namespaces,
     /// Everything there is, as the watches have it.
     pub known: Known,
     /// The records.

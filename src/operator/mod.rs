@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
+use crate::api::Namespaces;
 use crate::key::{Hasher, Pepper, SealingKey};
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
@@ -28,6 +29,7 @@ mod guard;
 mod key_material;
 mod leader;
 mod metrics;
+mod reflect;
 mod secrets;
 mod site_ids;
 mod streams;
@@ -48,6 +50,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Whether others may run that act when this one does not.
     pub leader_election: bool,
+    /// Whose keys are looked after.
+    pub namespaces: Namespaces,
     /// How many keys are reconciled at once.
     pub concurrency: u16,
     /// Makes the records.
@@ -171,8 +175,9 @@ async fn act(
     shutdown: &Shutdown,
 ) {
     let enforcement = Arc::new(Enforcement::default());
-    let (known, wakes, complete) = streams::follow(&client, enforcement.clone());
+    let (known, wakes, complete) = streams::follow(&client, &config.namespaces, enforcement.clone());
     let context = Arc::new(Context {
+        namespaces: config.namespaces.clone(),
         known,
         enforcement,
         entries: Entries::new(client.clone()),
@@ -187,7 +192,7 @@ async fn act(
         now: Timestamp::now,
     });
     *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    tracing::info!("ready: reconciling");
+    tracing::info!(namespaces = %config.namespaces, "ready: reconciling");
     if let Err(error) = reconcile_all(context, wakes, complete, config, shutdown).await {
         tracing::error!(%error, "a controller panicked");
     }

@@ -14,6 +14,9 @@ use crate::api::{Account, ApiKey, ApiKeyStatus, State, Suspension, Target, Targe
 /// A namespace and a name in it.
 pub type FullName = (String, String);
 
+/// What a list was of: one namespace, or all of them.
+pub type Listed<'n> = Option<&'n str>;
+
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Wake {
@@ -139,8 +142,9 @@ impl Router {
     }
 
     /// A list of keys is complete: what it did not name is gone.
-    pub fn keys_listed(&mut self, uids: &HashSet<String>) -> Vec<Wake> {
-        let gone = missing(self.keys.iter().map(|(name, seen)| (name, &seen.uid)), uids);
+    pub fn keys_listed(&mut self, of: Listed, uids: &HashSet<String>) -> Vec<Wake> {
+        let there = self.keys.iter().filter(|(name, _)| is_in(of, &name.0));
+        let gone = missing(there.map(|(name, seen)| (name, &seen.uid)), uids);
         gone.iter().flat_map(|(name, uid)| self.key_gone(name, uid)).collect()
     }
 
@@ -184,8 +188,9 @@ impl Router {
     }
 
     /// A list of accounts is complete: what it did not name is gone.
-    pub fn accounts_listed(&mut self, uids: &HashSet<String>) -> Vec<Wake> {
-        let gone = missing(self.accounts.iter().map(|(name, seen)| (name, &seen.uid)), uids);
+    pub fn accounts_listed(&mut self, of: Listed, uids: &HashSet<String>) -> Vec<Wake> {
+        let there = self.accounts.iter().filter(|(name, _)| is_in(of, &name.0));
+        let gone = missing(there.map(|(name, seen)| (name, &seen.uid)), uids);
         gone.iter().flat_map(|(name, uid)| self.account_gone(name, uid)).collect()
     }
 
@@ -214,8 +219,9 @@ impl Router {
     }
 
     /// A list of suspensions is complete: what it did not name is gone.
-    pub fn suspensions_listed(&mut self, uids: &HashSet<String>) -> Vec<Wake> {
-        let gone = missing(self.suspensions.keys().map(|uid| (uid, uid)), uids);
+    pub fn suspensions_listed(&mut self, of: Listed, uids: &HashSet<String>) -> Vec<Wake> {
+        let there = self.suspensions.iter().filter(|(_, seen)| is_in(of, &seen.namespace));
+        let gone = missing(there.map(|(uid, _)| (uid, uid)), uids);
         gone.iter().flat_map(|(uid, _)| self.suspension_gone(uid)).collect()
     }
 
@@ -235,6 +241,11 @@ impl Router {
         let names = self.accounts_in_namespace.get(namespace).into_iter().flatten();
         names.filter(|other| *other != name).map(|other| Wake::Account((namespace.clone(), other.clone()))).collect()
     }
+}
+
+/// Is this namespace one that a list was of?
+pub fn is_in(of: Listed, namespace: &str) -> bool {
+    of.is_none_or(|listed| listed == namespace)
 }
 
 fn full_name(object: &impl ResourceExt) -> FullName {
@@ -337,7 +348,7 @@ mod tests {
         let both = [Wake::Key(full("billing")), Wake::Account(full("acme"))];
         assert_eq!(router.suspension(&of("Account", "acme")), [&both[..], &[own("acme")]].concat());
         let listed = HashSet::from(["Suspension-billing".to_owned()]);
-        assert_eq!(router.suspensions_listed(&listed), both);
+        assert_eq!(router.suspensions_listed(None, &listed), both);
     }
 
     #[test]
@@ -345,6 +356,7 @@ mod tests {
         let mut router = Router::default();
         router.key(&key("billing", 1));
         let gone = Wake::KeyGone("ApiKey-billing".into());
-        assert_eq!(router.keys_listed(&HashSet::new()), [Wake::Counts(full("acme")), gone]);
+        assert_eq!(router.keys_listed(Some("another"), &HashSet::new()), [], "a list of another namespace");
+        assert_eq!(router.keys_listed(Some("shop"), &HashSet::new()), [Wake::Counts(full("acme")), gone]);
     }
 }

@@ -1,5 +1,4 @@
-//! Watches of ApiKeys, Accounts and Suspensions, each reflected into a store, and what their changes wake. An object that
-//! cannot be read by this version is passed over and said in the log, so that it does not stall the watch of all others.
+//! Watches of ApiKeys, Accounts and Suspensions, each reflected into a store, and what their changes wake.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -7,18 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use kube::core::DeserializeGuard;
+use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::ReconcileRequest;
-use kube::runtime::reflector::{ObjectRef, Store, store};
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, reflector};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 use super::enforcement::{Enforcement, Tracked};
-use super::router::{FullName, Router, Wake};
-use crate::api::{Account, ApiKey, Suspension, TargetKind};
+use super::reflect::{Change, Reflected};
+use super::router::{FullName, Listed, Router, Wake};
+use crate::api::{Account, ApiKey, Namespaces, Suspension, TargetKind};
 use crate::server::Shutdown;
 
 /// How long changes of keys are gathered before their account's counts are written.
@@ -121,10 +120,15 @@ impl WakeSenders {
 
 /// Watches everything, in a task of its own. The receiver turns true when every first list is complete: a key that is
 /// looked at before its account is known would be told that there is none.
-pub fn follow(client: &Client, enforcement: Arc<Enforcement>) -> (Known, Wakes, watch::Receiver<bool>) {
-    let (keys, key_events) = reflected::<ApiKey>(client);
-    let (accounts, account_events) = reflected::<Account>(client);
-    let (suspensions, suspension_events) = reflected::<Suspension>(client);
+pub fn follow(
+    client: &Client,
+    namespaces: &Namespaces,
+    enforcement: Arc<Enforcement>,
+) -> (Known, Wakes, watch::Receiver<bool>) {
+    let (keys, key_events) = Reflected::<ApiKey>::new(client, namespaces);
+    let (accounts, account_events) = Reflected::<Account>::new(client, namespaces);
+    let (suspensions, suspension_events) = Reflected::<Suspension>::new(client, namespaces);
+    let all = 3 * namespaces.each().len();
     let (senders, wakes) = WakeSenders::new();
     let (complete, completed) = watch::channel(false);
     let switch = Arc::new(Switch { router: Mutex::default(), enforcement, senders });
@@ -132,7 +136,7 @@ pub fn follow(client: &Client, enforcement: Arc<Enforcement>) -> (Known, Wakes, 
         let lists = watch::Sender::new(0);
         let all_listed = async {
             // Fails only when the sender is gone, and it is right here.
-            let _ = lists.subscribe().wait_for(|lists| *lists == 3).await;
+            let _ = lists.subscribe().wait_for(|lists| *lists == all).await;
             complete.send_replace(true);
         };
         let count = || lists.send_modify(|lists| *lists += 1);
@@ -183,92 +187,53 @@ impl Switch {
     }
 }
 
-/// Takes the events of one resource. The store is fed while they are taken, so whoever is woken finds the change there;
-/// except for a list, which the store takes over as a whole when it is complete, so its wake-ups wait until then.
-async fn drive<K: Tracked>(
-    events: impl Stream<Item = Result<Event<K>, watcher::Error>>,
+/// Takes the changes of one resource. The store has them before, so whoever is woken finds the change there; who is woken by
+/// a list waits until it is complete.
+async fn drive<K>(
+    mut watched: Reflected<K>,
     switch: &Switch,
     count: impl Fn(),
     apply: impl Fn(&mut Router, &K) -> Vec<Wake>,
     gone: impl Fn(&mut Router, &FullName, &str) -> Vec<Wake>,
-    listed: impl Fn(&mut Router, &HashSet<String>) -> Vec<Wake>,
-) {
-    let mut events = std::pin::pin!(events);
-    let (mut uids, mut of_list, mut first) = (HashSet::new(), Vec::new(), true);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Init) => uids.clear(),
-            Ok(Event::InitApply(object)) => {
+    listed: impl Fn(&mut Router, Listed, &HashSet<String>) -> Vec<Wake>,
+) where
+    K: Tracked + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+    K: DeserializeOwned + Send + Sync + 'static,
+{
+    // Whom each list wakes, and whether it is the first one.
+    let mut lists: Vec<(Vec<Wake>, bool)> = watched.namespaces().iter().map(|_| (Vec::new(), true)).collect();
+    while let Some(change) = watched.next().await {
+        match change {
+            Change::Listed(number, object) => {
                 switch.enforcement.seen(&object);
-                uids.insert(object.uid().unwrap_or_default());
-                of_list.extend(switch.ask(|router| apply(router, &object)));
+                lists[number].0.extend(switch.ask(|router| apply(router, &object)));
             }
-            Ok(Event::InitDone) => {
-                switch.enforcement.listed::<K>(&uids);
-                of_list.extend(switch.ask(|router| listed(router, &uids)));
-                switch.send(std::mem::take(&mut of_list));
-                uids = HashSet::new();
-                if std::mem::take(&mut first) {
+            Change::Complete(number, uids) => {
+                let of = watched.namespaces()[number].as_deref();
+                switch.enforcement.listed::<K>(of, &uids);
+                let (wakes, is_first) = &mut lists[number];
+                wakes.extend(switch.ask(|router| listed(router, of, &uids)));
+                switch.send(std::mem::take(wakes));
+                if std::mem::take(is_first) {
                     count();
                 }
             }
-            Ok(Event::Apply(object)) => {
+            // The keys of other namespaces need not wait for this one.
+            Change::Barred(number) => {
+                if std::mem::take(&mut lists[number].1) {
+                    count();
+                }
+            }
+            Change::Applied(object) => {
                 switch.enforcement.seen(&object);
                 switch.send(switch.ask(|router| apply(router, &object)));
             }
-            Ok(Event::Delete(object)) => {
+            Change::Deleted(object) => {
                 let name = (object.namespace().unwrap_or_default(), object.name_any());
                 let uid = object.uid().unwrap_or_default();
                 switch.enforcement.gone(&uid);
                 switch.send(switch.ask(|router| gone(router, &name, &uid)));
             }
-            Err(error) => tracing::debug!(%error, "a watch"),
-        }
-    }
-}
-
-type Events<K> = std::pin::Pin<Box<dyn Stream<Item = Result<Event<K>, watcher::Error>> + Send>>;
-
-fn reflected<K>(client: &Client) -> (Store<K>, Events<K>)
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let (reader, writer) = store();
-    let api = Api::<DeserializeGuard<K>>::all(client.clone());
-    let events = watcher(api, watcher::Config::default()).default_backoff();
-    let readable = events.filter_map(|event| std::future::ready(readable(event)));
-    (reader, Box::pin(reflector(writer, readable)))
-}
-
-fn readable<K: Resource<DynamicType = ()>>(
-    event: Result<Event<DeserializeGuard<K>>, watcher::Error>,
-) -> Option<Result<Event<K>, watcher::Error>> {
-    let event = match event {
-        Ok(Event::Init) => Event::Init,
-        Ok(Event::InitDone) => Event::InitDone,
-        Ok(Event::InitApply(guard)) => Event::InitApply(read(guard)?),
-        Ok(Event::Apply(guard)) => Event::Apply(read(guard)?),
-        Ok(Event::Delete(guard)) => Event::Delete(read(guard)?),
-        Err(error) => {
-            tracing::warn!(%error, "watching {} failed; trying again. Is the chart installed?", K::plural(&()));
-            return None;
-        }
-    };
-    Some(Ok(event))
-}
-
-fn read<K: Resource<DynamicType = ()>>(guard: DeserializeGuard<K>) -> Option<K> {
-    match guard.0 {
-        Ok(mut object) => {
-            // By far the largest part of a small object, and of no use here.
-            object.managed_fields_mut().clear();
-            Some(object)
-        }
-        Err(invalid) => {
-            let name = invalid.metadata.name.as_deref().unwrap_or_default();
-            let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
-            tracing::warn!(kind = %K::kind(&()), namespace, name, error = %invalid.error, "cannot be read by this version; upgrade Keywright");
-            None
         }
     }
 }

@@ -6,8 +6,29 @@
 /// Nanoseconds of `CLOCK_BOOTTIME`, which goes on while the machine sleeps and which nobody sets.
 pub type Moment = u64;
 
-/// How many resources are watched.
-pub const WATCHES: usize = 4;
+/// How many resources are watched in each namespace, or in all of them at once: ApiKeys, Accounts, Suspensions.
+pub const OF_NAMESPACE: usize = 3;
+
+/// How many watches there are where all namespaces are watched at once: those, and that of the records.
+pub const WATCHES: usize = OF_NAMESPACE + 1;
+
+/// What the Lease may say is applied: resourceVersions of ApiKeys, Accounts, Suspensions and records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The least of all watches of each resource.
+    pub least: [u64; WATCHES],
+    /// The first three in each namespace that is watched by itself.
+    pub of_namespaces: Vec<[u64; OF_NAMESPACE]>,
+}
+
+impl Watermarks {
+    /// Is nothing of this more than what the other says?
+    pub fn are_reached_by(&self, other: &Self) -> bool {
+        let each = self.of_namespaces.iter().flatten().zip(other.of_namespaces.iter().flatten());
+        self.of_namespaces.len() == other.of_namespaces.len()
+            && self.least.iter().zip(&other.least).chain(each).all(|(this, that)| this <= that)
+    }
+}
 
 /// There is no Lease, so nothing that is asked for counts.
 const NEVER: Moment = Moment::MAX;
@@ -15,7 +36,8 @@ const NEVER: Moment = Moment::MAX;
 /// All that the fence looks at.
 #[derive(Debug)]
 pub struct Fence {
-    watches: [Watch; WATCHES],
+    /// Those of the first namespace, of the next, and so on, and then that of the records.
+    watches: Vec<Watch>,
     /// When the last renewal of the Lease that was acknowledged was sent; 0 is never.
     renewed: Moment,
     /// What was asked for before this counts for nothing.
@@ -24,7 +46,7 @@ pub struct Fence {
 }
 
 /// How far one watch has come.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Watch {
     /// The highest resourceVersion that the index has taken in.
     applied: u64,
@@ -55,11 +77,22 @@ pub enum Read {
 
 impl Default for Fence {
     fn default() -> Self {
-        Self { watches: Default::default(), renewed: 0, not_before: NEVER, is_closed: false }
+        Self::of(1)
     }
 }
 
 impl Fence {
+    /// Of watches in so many namespaces; in one, where all are watched at once.
+    pub fn of(namespaces: usize) -> Self {
+        let watches = vec![Watch::default(); OF_NAMESPACE * namespaces + 1];
+        Self { watches, renewed: 0, not_before: NEVER, is_closed: false }
+    }
+
+    /// How many watches there are.
+    pub fn watches(&self) -> usize {
+        self.watches.len()
+    }
+
     /// What `--max-staleness` counts from: the older of the last proof and the last renewal. 0 is never: nothing may be
     /// answered at all, whatever `--max-staleness` is.
     pub fn since(&self) -> Moment {
@@ -83,8 +116,13 @@ impl Fence {
     }
 
     /// The resourceVersions that the Lease may say are applied; 0 where nothing was proven since the Lease is there.
-    pub fn watermarks(&self) -> [u64; WATCHES] {
-        self.watches.each_ref().map(|watch| if watch.as_of > 0 { watch.applied } else { 0 })
+    pub fn watermarks(&self) -> Watermarks {
+        let mut said = self.watches.iter().map(|watch| if watch.as_of > 0 { watch.applied } else { 0 });
+        let namespaces = self.watches.len() / OF_NAMESPACE;
+        let of_namespaces: Vec<[u64; OF_NAMESPACE]> =
+            (0..namespaces).map(|_| std::array::from_fn(|_| said.next().unwrap_or_default())).collect();
+        let least = |resource: usize| of_namespaces.iter().map(|applied| applied[resource]).min().unwrap_or_default();
+        Watermarks { least: [least(0), least(1), least(2), said.next().unwrap_or_default()], of_namespaces }
     }
 
     /// How far a watch has come.
@@ -171,6 +209,11 @@ impl Fence {
 mod tests {
     use super::*;
 
+    fn marks(least: [u64; WATCHES]) -> Watermarks {
+        let [keys, accounts, suspensions, _] = least;
+        Watermarks { least, of_namespaces: vec![[keys, accounts, suspensions]] }
+    }
+
     /// With a Lease written at 5 and all lists asked for at 10.
     fn followed() -> Fence {
         let mut fence = Fence::default();
@@ -253,7 +296,7 @@ mod tests {
         let mut fence = followed();
         fence.read(0, 105, asked(40), 41);
         fence.lease_lost();
-        assert_eq!((fence.since(), fence.watermarks()), (0, [0; 4]));
+        assert_eq!((fence.since(), fence.watermarks()), (0, marks([0; 4])));
         for watch in 0..WATCHES {
             fence.applied(watch, 105, true);
         }
@@ -261,9 +304,13 @@ mod tests {
         fence.lease_written(50, 60);
         all_read(&mut fence, 100, 59);
         fence.listed(1, 120, 59, true);
-        assert_eq!((fence.since(), fence.watermarks()), (0, [0; 4]), "all were asked for before its answer was there");
+        assert_eq!(
+            (fence.since(), fence.watermarks()),
+            (0, marks([0; 4])),
+            "all were asked for before its answer was there"
+        );
         all_read(&mut fence, 100, 60);
-        assert_eq!((fence.since(), fence.watermarks()), (50, [105, 120, 105, 105]));
+        assert_eq!((fence.since(), fence.watermarks()), (50, marks([105, 120, 105, 105])));
     }
 
     #[test]
@@ -272,14 +319,14 @@ mod tests {
         fence.applied(2, 110, true);
         assert_eq!(fence.read(2, 105, Asked { at: 20, applied: 100 }, 21), Read::Taken, "the watch has only gone on");
         assert_eq!(fence.read(2, 90, Asked { at: 22, applied: 110 }, 23), Read::RanBack);
-        assert_eq!((fence.since(), fence.watermarks(), fence.counts_from()), (0, [0; 4], Some(23)));
+        assert_eq!((fence.since(), fence.watermarks(), fence.counts_from()), (0, marks([0; 4]), Some(23)));
         assert_eq!(fence.read(2, 91, Asked { at: 22, applied: 110 }, 24), Read::Taken, "of that we know");
         assert_eq!(fence.read(2, 91, Asked { at: 25, applied: fence.come_to(2) }, 26), Read::Taken, "and still do");
         for watch in 0..WATCHES {
             assert_eq!(fence.since(), 0);
             fence.listed(watch, 90, 30, true);
         }
-        assert_eq!((fence.since(), fence.watermarks()), (30, [90; 4]));
+        assert_eq!((fence.since(), fence.watermarks()), (30, marks([90; 4])));
     }
 
     #[test]
@@ -292,6 +339,29 @@ mod tests {
         fence.applied(0, 103, true);
         all_read(&mut fence, 100, 30);
         assert_eq!(fence.fresh(), 30);
+    }
+
+    #[test]
+    fn with_namespaces_it_is_open_when_all_are_listed_as_fresh_as_the_oldest_and_each_says_how_far_it_is() {
+        let mut fence = Fence::of(2);
+        fence.lease_written(5, 6);
+        for watch in 0..fence.watches() {
+            assert_eq!(fence.since(), 0);
+            fence.listed(watch, 100 + watch as u64, 10 + watch as u64, true);
+        }
+        assert_eq!((fence.since(), fence.fresh(), fence.watches()), (5, 10, 7));
+        let said = fence.watermarks();
+        assert_eq!(said.of_namespaces, [[100, 101, 102], [103, 104, 105]]);
+        assert_eq!(said.least, [100, 101, 102, 106]);
+        fence.applied(0, 200, true);
+        let later = fence.watermarks();
+        assert_eq!((later.least[0], later.of_namespaces[0][0]), (103, 200), "the other namespace is behind");
+        assert!(said.are_reached_by(&later) && !later.are_reached_by(&said) && said.are_reached_by(&said));
+        assert!(!said.are_reached_by(&Fence::of(1).watermarks()), "of other namespaces");
+        for watch in 1..fence.watches() {
+            fence.read(watch, 100, asked(50), 51);
+        }
+        assert_eq!(fence.fresh(), 10, "one watch is not proven");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! view is fresh as of T. What follows from it stands in [`super::fence`]; here it is kept under one lock, and published as
 //! one value, so that nobody ever sees an old proof beside a new Lease.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 pub use super::fence::{Asked, WATCHES};
-use super::fence::{Fence, Moment, Read};
+use super::fence::{Fence, Moment, Read, Watermarks};
 use crate::api::names;
 
 /// This moment.
@@ -34,24 +35,32 @@ pub struct Freshness {
     changed: Notify,
     /// Why the Lease could not be written.
     trouble: Mutex<Option<String>>,
+    /// Why lists failed, by the watch that they are of.
+    failed_lists: Mutex<BTreeMap<String, String>>,
     watches: AtomicUsize,
 }
 
 impl Default for Freshness {
     fn default() -> Self {
+        Self::of(1)
+    }
+}
+
+impl Freshness {
+    /// Of watches in so many namespaces; in one, where all are watched at once.
+    pub fn of(namespaces: usize) -> Self {
         Self {
-            fence: Mutex::default(),
+            fence: Mutex::new(Fence::of(namespaces)),
             since: AtomicU64::new(0),
             ready: watch::Sender::new(false),
             counts_from: watch::Sender::new(None),
             changed: Notify::new(),
             trouble: Mutex::default(),
+            failed_lists: Mutex::default(),
             watches: AtomicUsize::new(0),
         }
     }
-}
 
-impl Freshness {
     /// What `--max-staleness` counts from; 0 is never, and nothing may be answered.
     pub fn since(&self) -> Moment {
         self.since.load(Ordering::Acquire)
@@ -92,7 +101,9 @@ impl Freshness {
             let place = names::ENTRIES_NAMESPACE;
             return format!("its Lease in {place} was not renewed for longer than --max-staleness{because}");
         }
-        "waiting for complete lists from the API server".to_owned()
+        let failed = self.failed_lists.lock().unwrap_or_else(PoisonError::into_inner);
+        let because = failed.first_key_value().map(|(watch, why)| format!(": {watch}: {why}")).unwrap_or_default();
+        format!("waiting for complete lists from the API server{because}")
     }
 
     /// Notes why the Lease could not be written, or that it was.
@@ -101,7 +112,7 @@ impl Freshness {
     }
 
     /// What the Lease may say is applied.
-    pub fn watermarks(&self) -> [u64; WATCHES] {
+    pub fn watermarks(&self) -> Watermarks {
         self.look(Fence::watermarks)
     }
 
@@ -152,17 +163,18 @@ fn age(since: Moment) -> Option<Duration> {
 /// How far one watch has come.
 pub struct Progress<'f> {
     /// For the log.
-    pub name: &'static str,
+    pub name: String,
     /// Which of the watches it is.
     number: usize,
     freshness: &'f Freshness,
 }
 
 impl<'f> Progress<'f> {
-    /// At its beginning.
-    pub fn new(name: &'static str, freshness: &'f Freshness) -> Self {
-        let number = freshness.watches.fetch_add(1, Ordering::Relaxed) % WATCHES;
-        Self { name, number, freshness }
+    /// At its beginning: of ApiKeys, Accounts and Suspensions in each namespace, and then of the records.
+    pub fn new(name: impl Into<String>, freshness: &'f Freshness) -> Self {
+        let all = freshness.look(Fence::watches);
+        let number = freshness.watches.fetch_add(1, Ordering::Relaxed) % all;
+        Self { name: name.into(), number, freshness }
     }
 
     /// Waits for the Lease and returns the moment from which on a list may be asked for.
@@ -177,8 +189,15 @@ impl<'f> Progress<'f> {
         let _ = self.freshness.counts_from.subscribe().wait_for(|from| from.is_some_and(|from| asked < from)).await;
     }
 
+    /// Notes why a list failed, for a person.
+    pub fn list_failed(&self, why: String) {
+        let mut failed = self.freshness.failed_lists.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.insert(self.name.clone(), why);
+    }
+
     /// A list is complete that was asked for at `asked`.
     pub fn listed(&self, version: &str, asked: Moment, is_complete: bool) {
+        self.freshness.failed_lists.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
         let version = number(version).unwrap_or_default();
         self.freshness.change(|fence| fence.listed(self.number, version, asked, is_complete));
         self.freshness.changed.notify_one();

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tonic_health::ServingStatus;
 
 use self::activity::flush::Flusher;
+use crate::api::Namespaces;
 use crate::key::KeyId;
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
@@ -61,6 +62,8 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Where probes and Prometheus ask.
     pub admin: SocketAddr,
+    /// Whose keys are served.
+    pub namespaces: Namespaces,
     /// Where keys are looked for in a request.
     pub places: credential::Places,
     /// The header in which the gateway tells the original method.
@@ -103,6 +106,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         access_log::AccessLog::new(config.access_log),
     );
     service.activity = activity::Activity::new(config.activity_sources);
+    service.freshness = freshness::Freshness::of(config.namespaces.each().len());
     let service = Arc::new(service);
     registry.register_collector(Box::new(IndexSize(service.clone())));
 
@@ -127,9 +131,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         let flusher = flusher.clone();
         async move { flusher.run().await }
     });
-    let follower = tokio::spawn(follow(client.clone(), service.clone()));
+    let follower = tokio::spawn(follow(client.clone(), service.clone(), config.namespaces.clone()));
     let (stop, stopped) = oneshot::channel();
-    let keeper = tokio::spawn(lease::keep(client, service.clone(), name, config.max_staleness, stopped));
+    let keeper = tokio::spawn({
+        let (service, namespaces) = (service.clone(), config.namespaces.clone());
+        async move { lease::keep(client, service, name, &namespaces, config.max_staleness, stopped).await }
+    });
     let grpc = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
     let http = http::Http {
         service: service.clone(),
@@ -137,7 +144,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         method_header: config.method_header,
         client_header: config.client_header,
     };
-    tracing::info!(address = %config.listen, grpc = %config.grpc, "answering /auth, /v1/verify and ext_authz");
+    tracing::info!(address = %config.listen, grpc = %config.grpc, namespaces = %config.namespaces, "answering /auth, /v1/verify and ext_authz");
     tokio::join!(
         server::serve(listener, http::router(http), limits, tls.clone(), shutdown.clone()),
         server::serve(grpc_listener, grpc, limits, tls, shutdown),
@@ -185,9 +192,9 @@ pub fn grpc_router(service: Arc<service::Service>, places: credential::Places, s
     tonic::service::Routes::new(health_service).add_service(authorization).into_axum_router()
 }
 
-async fn follow(client: Client, service: Arc<service::Service>) {
+async fn follow(client: Client, service: Arc<service::Service>, namespaces: Namespaces) {
     server::wait_for_api_server(&client).await;
-    Box::pin(watch::follow(client, service)).await;
+    watch::follow(client, service, &namespaces).await;
 }
 
 /// Sizes of the index, asked when scraped.

@@ -1,6 +1,7 @@
 //! What our accounts may do, as a table for people, and what nobody of ours may ever do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ fn table(rights: &BTreeSet<Right>, reasons: &BTreeMap<(String, String, String), 
         verbs.sort_by_key(|verb| VERBS.iter().position(|one| one == verb).unwrap_or_else(|| panic!("{verb}: {row:?}")));
         let why = reasons.get(&row).map_or("", String::as_str);
         let (who, place, what) = &row;
-        text += &format!("| {who} | {place} | {what} | {} | {why} |\n", verbs.join(", "));
+        writeln!(text, "| {who} | {place} | {what} | {} | {why} |", verbs.join(", ")).unwrap();
     }
     text
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::MODES;
 use super::support::chart::{Rendered, chart, helm, render, template};
+use super::support::cluster::Cluster;
 
 fn deployment<'r>(rendered: &'r Rendered, role: &str) -> &'r Value {
     &rendered.the("Deployment", &format!("keywright-{role}"))["spec"]
@@ -183,12 +184,13 @@ fn helm_finds_nothing_to_complain_about() {
     }
 }
 
-#[test]
-fn after_an_installation_the_next_commands_are_told() {
+#[tokio::test]
+async fn after_an_installation_the_next_commands_are_told() {
+    let cluster = Cluster::shared().await;
     let chart = chart().display().to_string();
     let notes = |more: &[&str]| {
-        let args = ["install", "keywright", &chart, "--namespace", "keywright-system", "--dry-run=client"];
-        let told = helm(&[&args, &["--kube-version", "1.33.0", "--hide-secret"], more].concat()).unwrap();
+        let args = ["upgrade", "keywright", &chart, "--namespace", "keywright-system", "--dry-run=server"];
+        let told = cluster.plane.helm(&[&args[..], more].concat()).unwrap();
         told.split_once("NOTES:").unwrap().1.to_owned()
     };
     let told = notes(&[]);

@@ -78,7 +78,8 @@ impl Audited {
     /// Every request that was refused because of a right, in their order, and what was said of it.
     pub fn refusals(&self) -> Vec<(Used, String)> {
         let refusal = |event: &Value| {
-            let message = event["responseStatus"]["message"].as_str()?;
+            // Of what was asked for as metadata only, the log has no message.
+            let message = event["responseStatus"]["message"].as_str().unwrap_or_default();
             let is_one = event["annotations"]["authorization.k8s.io/decision"] == "forbid"
                 || message.contains("RBAC permissions");
             is_one.then(|| Some((used(event)?, message.to_owned())))?

@@ -142,10 +142,7 @@ impl Stage<'_> {
             Deed::Issues | Deed::Delivers | Deed::SaysState | Deed::Tells | Deed::Proves if role.address.is_empty() => {
                 self.key(json!({})).await;
             }
-            Deed::TakesBack => {
-                self.key(json!({"delivery": "Once", "deleteAfter": "1s"})).await;
-                eventually("the Secret is there", async || self.shows(&["secret", "storefront"], "")).await;
-            }
+            Deed::TakesBack => self.key(json!({"delivery": "Once", "deleteAfter": "1s"})).await,
             Deed::GivesSiteId => self.account(json!([])).await,
             Deed::SaysSuspended => self.suspend(),
             Deed::BindsOwners => self.account(person("ada")).await,
@@ -216,7 +213,8 @@ impl Stage<'_> {
         match deed {
             Deed::Issues => self.shows(&["secret", "storefront"], ""),
             Deed::Delivers => self.condition("Ready", "Issued"),
-            Deed::TakesBack | Deed::RemovesSecret => self.shows_no(&["secret", "storefront"]),
+            Deed::TakesBack => self.condition("SecretAvailable", "Revealed"),
+            Deed::RemovesSecret => self.shows_no(&["secret", "storefront"]),
             Deed::SaysState => status("apikeys", ".state"),
             Deed::GivesSiteId => status("accounts", ".publicKey"),
             Deed::SaysSuspended => status("suspensions", ".conditions"),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Scene, ask, patches_and_sweeps, reads, scene};
+use super::{Scene, ask, patch, patches_and_sweeps, reads, scene};
 
 fn leases(namespace: &str) -> String {
     format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
@@ -28,6 +28,25 @@ async fn the_operator_lists_and_collects_the_leases_of_verifiers_and_writes_none
             .has_no_right_to("leases", vec![("delete", ask("DELETE", &format!("{}/{name}", leases(elsewhere))))])
             .await;
     }
+}
+
+#[tokio::test]
+async fn the_operator_keeps_the_lease_of_who_acts_and_no_other_beside_it() {
+    let Scene { admin, operator, .. } = scene().await;
+    let all = leases("keywright-system");
+    let lease =
+        |name: &str| json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": name}});
+    let (own, other) = (format!("{all}/keywright-operator"), format!("{all}/another"));
+    admin.may(ask("POST", &all).with(&lease("another"))).await;
+    operator.may(ask("POST", &all).with(&lease("keywright-operator"))).await;
+    operator.may(ask("GET", &own)).await;
+    operator.may(patch("merge-patch+json", &own, &json!({"spec": {"holderIdentity": "a"}}))).await;
+    let writes = [("update", ask("PUT", &own).with(&lease("keywright-operator"))), ("delete", ask("DELETE", &own))];
+    operator.has_no_right_to("leases", writes.into()).await;
+    operator.has_no_right_to("leases", reads(&all, "another")).await;
+    let writes = [("update", ask("PUT", &other).with(&lease("another"))), ("delete", ask("DELETE", &other))];
+    operator.has_no_right_to("leases", writes.into()).await;
+    operator.has_no_right_to("leases", patches_and_sweeps(&all, "another")).await;
 }
 
 #[tokio::test]

@@ -2,15 +2,16 @@
 //!
 //! The rules are those of docs/PROTOCOLS.md: the wait begins when this very operator sees a change; only a list of Leases
 //! that was asked for after that counts; each Lease has passed the change, or its own `--max-staleness` and the margin
-//! have gone by since then; silence alone proves nothing.
+//! have gone by since then; silence alone proves nothing. A Lease that says that its process does not watch the namespace of
+//! a change is not asked.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::lease::{Leases, Look, Observed};
+use super::lease::{Leases, Look, Observed, Says};
 use super::words::{self, Standing};
 use crate::api::Reason;
-use crate::operator::router::FullName;
+use crate::operator::router::{FullName, Listed, is_in};
 
 /// How long a verifier may take before it is named.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,6 +71,7 @@ struct Waiting {
 
 struct Proven {
     kind: Kind,
+    namespace: String,
     generation: i64,
     reason: Reason,
 }
@@ -118,9 +120,11 @@ impl Changes {
     }
 
     /// A list of all objects of a kind is complete: what it did not name is gone.
-    pub fn listed(&mut self, kind: Kind, uids: &HashSet<String>) {
-        self.waiting.retain(|uid, waiting| waiting.kind != kind || uids.contains(uid));
-        self.proven.retain(|uid, proven| proven.kind != kind || uids.contains(uid));
+    pub fn listed(&mut self, kind: Kind, of: Listed, uids: &HashSet<String>) {
+        let is_there =
+            |uid: &String, its: Kind, namespace: &str| its != kind || !is_in(of, namespace) || uids.contains(uid);
+        self.waiting.retain(|uid, waiting| is_there(uid, waiting.kind, &waiting.name.0));
+        self.proven.retain(|uid, proven| is_there(uid, proven.kind, &proven.namespace));
     }
 
     /// What is known of a generation of an object; `None` if its status was settled when it was last seen.
@@ -168,37 +172,47 @@ impl Changes {
             }
         }
         for (uid, reason) in proven {
-            if let Some(Waiting { kind, generation, .. }) = self.waiting.remove(&uid) {
-                self.proven.insert(uid, Proven { kind, generation, reason });
+            if let Some(Waiting { kind, name: (namespace, _), generation, .. }) = self.waiting.remove(&uid) {
+                self.proven.insert(uid, Proven { kind, namespace, generation, reason });
             }
         }
         told
     }
 
     /// A silent Lease was deleted, in the version whose silence was measured, by a request sent at this moment.
-    pub fn collected(&mut self, sent: Instant) {
-        self.waiting.values_mut().filter(|waiting| waiting.seen <= sent).for_each(|waiting| waiting.collected = true);
+    pub fn collected(&mut self, lease: &Says, sent: Instant) {
+        let concerned = |waiting: &&mut Waiting| waiting.seen <= sent && lease.applied_in(&waiting.name.0).is_some();
+        self.waiting.values_mut().filter(concerned).for_each(|waiting| waiting.collected = true);
     }
 }
 
 /// How it is proven, or why it is not and who is waited for.
 fn verdict<'l>(waiting: &Waiting, leases: &'l Leases, look: &Look) -> Result<Reason, (Reason, Vec<&'l Observed>)> {
-    if leases.is_empty() && !waiting.collected {
-        return Err((Reason::NoVerifier, Vec::new()));
-    }
     let waited = look.now.duration_since(waiting.seen);
     let (mut behind, mut unreadable, mut outwaited) = (Vec::new(), Vec::new(), waiting.collected);
+    let mut is_anybodys = waiting.collected;
     for lease in leases.iter() {
-        match lease.report.says {
-            None => unreadable.push(lease),
-            Some(says) if waiting.needs.is_some_and(|needs| says.applied[waiting.kind as usize] >= needs) => {}
-            Some(says) if says.is_fenced_after().is_some_and(|wait| waited >= wait) => outwaited = true,
-            Some(_) => behind.push(lease),
+        let Some(says) = &lease.report.says else {
+            unreadable.push(lease);
+            continue;
+        };
+        // One that does not watch this namespace refuses all keys of it, from its start to its end.
+        let Some(applied) = says.applied_in(&waiting.name.0) else { continue };
+        is_anybodys = true;
+        if waiting.needs.is_some_and(|needs| applied[waiting.kind as usize] >= needs) {
+            continue;
+        }
+        if says.is_fenced_after().is_some_and(|wait| waited >= wait) {
+            outwaited = true;
+        } else {
+            behind.push(lease);
         }
     }
     let is_late = |lease: &&Observed| look.now.duration_since(lease.first_seen.max(waiting.seen)) >= PATIENCE;
     if !unreadable.is_empty() {
         Err((Reason::NotComparable, unreadable))
+    } else if !is_anybodys {
+        Err((Reason::NoVerifier, Vec::new()))
     } else if behind.is_empty() {
         Ok(if outwaited { Reason::Outwaited } else { Reason::Acknowledged })
     } else if waiting.needs.is_none() {

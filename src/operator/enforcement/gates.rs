@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::lease::{Leases, Look, Versions};
-use crate::operator::router::FullName;
+use super::lease::{Leases, Look, Observed, Versions};
+use crate::operator::router::{FullName, Listed, is_in};
 
 /// The longest that a value waits.
 pub const BOUND: Duration = Duration::from_secs(2);
@@ -41,8 +41,8 @@ impl Gates {
     }
 
     /// A list of all keys is complete: what it did not name is gone.
-    pub fn listed(&mut self, uids: &HashSet<String>) {
-        self.0.retain(|uid, _| uids.contains(uid));
+    pub fn listed(&mut self, of: Listed, uids: &HashSet<String>) {
+        self.0.retain(|uid, gate| !is_in(of, &gate.name.0) || uids.contains(uid));
     }
 
     /// When the newest one that waits began to.
@@ -56,11 +56,10 @@ impl Gates {
         let (mut wakes, mut late) = (Vec::new(), PassedOver::new());
         let closed = self.0.values_mut().filter(|gate| gate.opened.is_none() && gate.since <= look.asked);
         for gate in closed {
-            let is_behind =
-                |applied: &Versions| applied.iter().zip(&gate.needs).any(|(applied, needs)| applied < needs);
-            let behind = leases.iter().filter(|lease| {
-                lease.is_live(look.now) && lease.report.says.is_some_and(|says| is_behind(&says.applied))
-            });
+            let is_behind = |applied: Versions| applied.iter().zip(&gate.needs).any(|(applied, needs)| applied < needs);
+            // One that does not watch this namespace refuses the key whatever it knows.
+            let says = |lease: &Observed| lease.report.says.as_ref()?.applied_in(&gate.name.0);
+            let behind = leases.iter().filter(|lease| lease.is_live(look.now) && says(lease).is_some_and(is_behind));
             let behind: PassedOver = behind.map(|lease| lease.report.name.clone()).collect();
             if behind.is_empty() || look.now.duration_since(gate.since) >= BOUND {
                 late.extend_from_slice(&behind);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 
-use crate::api::names;
+use crate::api::{names, namespace_name};
 
 /// A list of Leases: when it was asked for, and when it is judged.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,9 @@ const LIVE: Duration = Duration::from_secs(15);
 /// ApiKeys, Accounts, Suspensions, entries: the order in which a Lease names them.
 pub type Versions = [u64; 4];
 
+/// The first three of them, in one namespace.
+pub type OfNamespace = [u64; 3];
+
 /// A Lease as it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -48,15 +51,25 @@ pub struct Report {
 }
 
 /// What a verifier says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Says {
     /// What it has applied.
     pub applied: Versions,
+    /// What of that in each namespace, by name; `None` where it watches all of them at once.
+    pub namespaces: Option<BTreeMap<String, OfNamespace>>,
     /// After how long without proof it answers nothing any more; `None` is never.
     pub max_staleness: Option<Duration>,
 }
 
 impl Says {
+    /// What it has applied, as far as it concerns one namespace; `None` when it does not watch that.
+    pub fn applied_in(&self, namespace: &str) -> Option<Versions> {
+        let Some(namespaces) = &self.namespaces else { return Some(self.applied) };
+        let [keys, accounts, suspensions] = *namespaces.get(namespace)?;
+        let [.., entries] = self.applied;
+        Some([keys, accounts, suspensions, entries])
+    }
+
     /// After how long, by this operator's clock, it answers nothing any more, if it heard nothing all the while.
     pub fn is_fenced_after(&self) -> Option<Duration> {
         self.max_staleness.map(|staleness| staleness.saturating_add(LEAST_MARGIN.max(staleness / DRIFT)))
@@ -76,8 +89,13 @@ impl Report {
         let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str);
         let applied = annotation(names::APPLIED_ANNOTATION).and_then(versions);
         let staleness = annotation(names::MAX_STALENESS_ANNOTATION).and_then(comparable);
-        let says = applied.zip(staleness).map(|(applied, milliseconds)| Says {
+        let namespaces = match annotation(names::APPLIED_IN_ANNOTATION) {
+            None => Some(None),
+            Some(text) => of_namespaces(text).map(Some),
+        };
+        let says = applied.zip(staleness).zip(namespaces).map(|((applied, milliseconds), namespaces)| Says {
             applied,
+            namespaces,
             max_staleness: (milliseconds > 0).then(|| Duration::from_millis(milliseconds)),
         });
         let renewed = lease.spec.and_then(|spec| spec.renew_time).map(|time| time.0);
@@ -91,9 +109,22 @@ impl Report {
     }
 }
 
-fn versions(text: &str) -> Option<Versions> {
+fn versions<const N: usize>(text: &str) -> Option<[u64; N]> {
     let all: Option<Vec<u64>> = text.split(',').map(comparable).collect();
     all?.try_into().ok()
+}
+
+/// A name that no namespace could have, or one that is said twice, makes all of it unreadable: who reads it must not leave out
+/// anybody who is to be waited for.
+fn of_namespaces(text: &str) -> Option<BTreeMap<String, OfNamespace>> {
+    let mut all = BTreeMap::new();
+    for part in text.split(';') {
+        let (name, applied) = part.split_once('=')?;
+        if all.insert(namespace_name(name).ok()?, versions(applied)?).is_some() {
+            return None;
+        }
+    }
+    Some(all)
 }
 
 /// A Lease, and what this operator has seen of it.
@@ -117,7 +148,7 @@ impl Observed {
 
     /// When its process answers nothing any more, if it is not renewed until then.
     fn is_over(&self) -> Option<Instant> {
-        self.changed.checked_add(self.report.says?.is_fenced_after()?)
+        self.changed.checked_add(self.report.says.as_ref()?.is_fenced_after()?)
     }
 }
 
@@ -150,11 +181,6 @@ impl Leases {
         self.0.values()
     }
 
-    /// Is there none?
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Nobody waits for it any longer before a value is delivered.
     pub fn pass_over(&mut self, name: &str) {
         if let Some(observed) = self.0.get_mut(name) {
@@ -183,7 +209,7 @@ pub mod tests {
 
     /// A Lease that has applied this much of everything.
     pub fn report(name: &str, version: u64, applied: u64, max_staleness: Option<Duration>) -> Report {
-        let says = Some(Says { applied: [applied; 4], max_staleness });
+        let says = Some(Says { applied: [applied; 4], namespaces: None, max_staleness });
         Report { name: name.into(), uid: name.into(), version: version.to_string(), renewed: None, says }
     }
 
@@ -212,8 +238,39 @@ pub mod tests {
     }
 
     #[test]
+    fn what_it_says_of_namespaces_is_read_or_none_of_it_is() {
+        let read = |applied_in: &str| {
+            let annotations = json!({"keywright.dev/applied": "1,2,3,40", "keywright.dev/max-staleness-ms": "0",
+                "keywright.dev/applied-in": applied_in});
+            let lease = json!({"metadata": {"name": "a", "annotations": annotations}});
+            Report::read(serde_json::from_value(lease).unwrap()).says
+        };
+        let says = read("billing=7,5,3;shop=1,2,9").unwrap();
+        assert_eq!(says.applied_in("billing"), Some([7, 5, 3, 40]), "entries are everybody's");
+        assert_eq!(says.applied_in("shop"), Some([1, 2, 9, 40]));
+        assert_eq!(says.applied_in("sho"), None);
+        assert_eq!(self::says("1,2,3,40", "0").unwrap().applied_in("any"), Some([1, 2, 3, 40]));
+        for strange in [
+            "",
+            "shop",
+            "shop=",
+            "shop=1,2",
+            "shop=1,2,3,4",
+            "shop=1,2,3;",
+            "=1,2,3",
+            "Shop=1,2,3",
+            "*=1,2,3",
+            "shop=1,2,3;shop=1,2,3",
+            "shop=1,2,x",
+            "shop=1,2,3,billing=1,2,3",
+        ] {
+            assert_eq!(read(strange), None, "{strange}");
+        }
+    }
+
+    #[test]
     fn the_margin_is_two_seconds_or_a_hundredth() {
-        let fenced = |max_staleness| Says { applied: [0; 4], max_staleness }.is_fenced_after();
+        let fenced = |max_staleness| Says { applied: [0; 4], namespaces: None, max_staleness }.is_fenced_after();
         assert_eq!(fenced(None), None);
         assert_eq!(fenced(Some(Duration::from_secs(1))), Some(Duration::from_secs(3)));
         assert_eq!(fenced(Some(Duration::from_mins(30))), Some(Duration::from_secs(1818)));

@@ -80,12 +80,14 @@ fn judge(context: &Context, wakes: &WakeSenders, reports: Vec<Report>, look: &Lo
 /// Deletes the Leases whose processes answer nothing any more, each in the version whose silence was measured: a renewal
 /// that this operator has not heard of makes that fail.
 async fn collect(context: &Context, api: &Api<Lease>, now: Instant) {
-    for Report { name, uid, version, .. } in context.enforcement.with(|state| state.leases.silent(now)) {
+    for Report { name, uid, version, says, .. } in context.enforcement.with(|state| state.leases.silent(now)) {
         let sent = Instant::now();
         let preconditions = Preconditions { uid: Some(uid), resource_version: Some(version) };
         match timeout(ANSWER, api.delete(&name, &DeleteParams::default().preconditions(preconditions))).await {
             Ok(Ok(_)) => {
-                context.enforcement.with(|state| state.changes.collected(sent));
+                if let Some(says) = says {
+                    context.enforcement.with(|state| state.changes.collected(&says, sent));
+                }
                 context.metrics.leases_collected.inc();
                 tracing::info!(lease = name, "collected the Lease of a verifier that answers nothing any more");
             }

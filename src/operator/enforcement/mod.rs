@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt};
 use tokio::sync::Notify;
 
+use super::router::Listed;
 use crate::api::{Account, ApiKey, Suspension};
 
 mod changes;
@@ -112,11 +113,11 @@ impl Enforcement {
     }
 
     /// A list of all objects of a kind is complete.
-    pub fn listed<K: Tracked>(&self, uids: &HashSet<String>) {
+    pub fn listed<K: Tracked>(&self, of: Listed, uids: &HashSet<String>) {
         self.with(|state| {
-            state.changes.listed(K::KIND, uids);
+            state.changes.listed(K::KIND, of, uids);
             if K::KIND == Kind::ApiKey {
-                state.gates.listed(uids);
+                state.gates.listed(of, uids);
             }
         });
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::lease::{Look, Observed};
+use super::lease::{Look, Observed, Says};
 use crate::api::names::ENTRIES_NAMESPACE;
 use crate::api::{CONDITION_ENFORCED, Conditions, Reason};
 
@@ -76,7 +76,7 @@ pub fn unknown(reason: Reason, by: &[&Observed], seen: Instant, look: &Look) -> 
     }
     match reason {
         Reason::NoVerifier => format!(
-            "no verifier has a Lease in namespace {ENTRIES_NAMESPACE}, so nobody is known to go by it; start a verifier, or read the log of the one that runs"
+            "no verifier that watches this namespace has a Lease in namespace {ENTRIES_NAMESPACE}, so nobody is known to go by it; start a verifier that does, or read the log of the one that runs"
         ),
         Reason::NotComparable if by.is_empty() => {
             "the resourceVersions of this API server are no numbers, so what verifiers have applied cannot be compared"
@@ -97,7 +97,7 @@ pub fn unknown(reason: Reason, by: &[&Observed], seen: Instant, look: &Look) -> 
 fn late(lease: &Observed, seen: Instant, look: &Look) -> String {
     let name = &lease.report.name;
     let renewed = lease.report.renewed.map_or_else(String::new, |at| format!(" was renewed last at {}", whole(at)));
-    match lease.report.says.and_then(|says| says.is_fenced_after()) {
+    match lease.report.says.as_ref().and_then(Says::is_fenced_after) {
         Some(wait) => {
             let left = wait.saturating_sub(look.now.duration_since(seen));
             let until = look.wall.checked_add(left).map_or_else(|_| String::new(), |at| format!(" at {}", whole(at)));

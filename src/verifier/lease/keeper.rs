@@ -5,15 +5,15 @@
 
 use jiff::Timestamp;
 
-use super::super::fence::WATCHES;
+use super::super::fence::Watermarks;
 
 /// What the Lease says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// When, in whole microseconds.
     pub at: Timestamp,
     /// The resourceVersions that are applied.
-    pub applied: [u64; WATCHES],
+    pub applied: Watermarks,
 }
 
 /// A Lease that stands there.
@@ -83,10 +83,13 @@ impl Keeper {
             return Request::Read;
         }
         // What has become void must not be said again.
-        let to_repeat = self.unanswered.filter(|before| before.applied.iter().zip(said.applied).all(|(b, s)| *b <= s));
+        let to_repeat = self.unanswered.take().filter(|before| before.applied.are_reached_by(&said.applied));
         self.is_repeating = to_repeat.is_some();
-        let said = *self.unanswered.insert(to_repeat.unwrap_or(said));
-        self.known.clone().map_or(Request::Create(said), |known| Request::Update(said, known))
+        let said = self.unanswered.insert(to_repeat.unwrap_or(said)).clone();
+        match self.known.clone() {
+            Some(known) => Request::Update(said, known),
+            None => Request::Create(said),
+        }
     }
 
     /// What follows from the answer.
@@ -135,10 +138,12 @@ fn is_after(now: &Known, before: &Known) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::fence::{OF_NAMESPACE, WATCHES};
     use super::*;
 
     fn said(second: i64, applied: u64) -> Said {
-        Said { at: Timestamp::constant(second, 0), applied: [applied; WATCHES] }
+        let applied = Watermarks { least: [applied; WATCHES], of_namespaces: vec![[applied; OF_NAMESPACE]] };
+        Said { at: Timestamp::constant(second, 0), applied }
     }
 
     fn known(uid: &str, version: &str) -> Known {

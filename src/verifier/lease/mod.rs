@@ -17,10 +17,11 @@ use kube::{Api, Client};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use super::fence::{WATCHES, Watermarks};
 use super::freshness::now;
 use super::metrics::Outcome;
 use super::service::Service;
-use crate::api::names;
+use crate::api::{Namespaces, names};
 
 pub mod keeper;
 
@@ -41,6 +42,8 @@ const DURATION_SECONDS: i32 = 15;
 struct Own {
     api: Api<Lease>,
     name: String,
+    /// Those that are watched by themselves; none, where all are at once.
+    namespaces: Vec<String>,
     max_staleness: Duration,
 }
 
@@ -49,10 +52,12 @@ pub async fn keep(
     client: Client,
     service: Arc<Service>,
     name: String,
+    namespaces: &Namespaces,
     max_staleness: Duration,
     stop: oneshot::Receiver<()>,
 ) {
-    let own = Own { api: Api::namespaced(client, names::ENTRIES_NAMESPACE), name, max_staleness };
+    let namespaces = namespaces.each().into_iter().flatten().collect();
+    let own = Own { api: Api::namespaced(client, names::ENTRIES_NAMESPACE), name, namespaces, max_staleness };
     let mut stop = pin!(stop);
     let (mut keeper, mut pause) = (Keeper::default(), PAUSES.0);
     loop {
@@ -142,17 +147,22 @@ impl Own {
     fn lease(&self, said: &Said, known: Option<&Known>) -> Lease {
         let (label, value) = names::VERIFIER_LEASE_LABEL;
         let labels = [(names::MANAGED_BY_LABEL, names::MANAGED_BY), (label, value)];
-        let annotations = [
-            (names::APPLIED_ANNOTATION, said.applied.map(|version| version.to_string()).join(",")),
-            (names::MAX_STALENESS_ANNOTATION, milliseconds(self.max_staleness)),
-        ];
+        let mut annotations = BTreeMap::from([
+            (names::APPLIED_ANNOTATION.to_owned(), listed(&said.applied.least)),
+            (names::MAX_STALENESS_ANNOTATION.to_owned(), milliseconds(self.max_staleness)),
+        ]);
+        if !self.namespaces.is_empty() {
+            let each = self.namespaces.iter().zip(&said.applied.of_namespaces);
+            let each: Vec<String> = each.map(|(name, applied)| format!("{name}={}", listed(applied))).collect();
+            annotations.insert(names::APPLIED_IN_ANNOTATION.to_owned(), each.join(";"));
+        }
         Lease {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 uid: known.map(|known| known.uid.clone()),
                 resource_version: known.map(|known| known.version.clone()),
                 labels: Some(labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
-                annotations: Some(BTreeMap::from(annotations.map(|(name, value)| (name.to_owned(), value)))),
+                annotations: Some(annotations),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {
@@ -167,15 +177,31 @@ impl Own {
     /// What a Lease says, if it is one that we could have written.
     fn said(&self, lease: &Lease) -> Option<Said> {
         let spec = lease.spec.as_ref()?;
-        let said = Said { at: spec.renew_time.as_ref()?.0, applied: applied(lease)? };
+        let said = Said { at: spec.renew_time.as_ref()?.0, applied: self.applied(lease)? };
         let ours = self.lease(&said, None);
         let is_ours = ours.spec == lease.spec && ours.metadata.annotations == lease.metadata.annotations;
         is_ours.then_some(said)
     }
+
+    fn applied(&self, lease: &Lease) -> Option<Watermarks> {
+        let annotations = lease.metadata.annotations.as_ref()?;
+        let least: [u64; WATCHES] = versions(annotations.get(names::APPLIED_ANNOTATION)?)?;
+        let of_namespaces = if self.namespaces.is_empty() {
+            let [keys, accounts, suspensions, _] = least;
+            vec![[keys, accounts, suspensions]]
+        } else {
+            let each = annotations.get(names::APPLIED_IN_ANNOTATION)?.split(';');
+            each.map(|part| versions(part.split_once('=')?.1)).collect::<Option<_>>()?
+        };
+        Some(Watermarks { least, of_namespaces })
+    }
 }
 
-fn applied(lease: &Lease) -> Option<[u64; super::fence::WATCHES]> {
-    let text = lease.metadata.annotations.as_ref()?.get(names::APPLIED_ANNOTATION)?;
+fn listed(versions: &[u64]) -> String {
+    versions.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn versions<const N: usize>(text: &str) -> Option<[u64; N]> {
     text.split(',').map(|version| version.parse().ok()).collect::<Option<Vec<u64>>>()?.try_into().ok()
 }
 

@@ -74,6 +74,7 @@ where
             }
             Err(why) => {
                 tracing::warn!(watch = progress.name, %why, "listing failed; answering from what is known and trying again");
+                progress.list_failed(why);
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSES.1);
             }
@@ -92,7 +93,7 @@ where
     let mut listed = HashSet::new();
     let version = loop {
         let page = timeout(PATIENCE, api.list(&params)).await.map_err(|_| "no answer".to_owned())?;
-        let page = page.map_err(|error| error.to_string())?;
+        let page = page.map_err(|error| explain(&error))?;
         listed.extend(page.items.into_iter().map(|object| sink.apply(object)));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params = params.continue_token(&token),
@@ -102,6 +103,16 @@ where
     sink.reset(&listed);
     progress.listed(&version, asked, sink.is_complete());
     Ok((version, asked))
+}
+
+fn explain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => format!(
+            "{}; apply the chart again, which gives the verifier its rights, in each namespace of --watch-namespaces if it has any, or take a namespace that is gone out of these",
+            status.message
+        ),
+        error => error.to_string(),
+    }
 }
 
 /// Why one watch ended.
@@ -192,17 +203,20 @@ where
     }
 }
 
-/// Proves again and again that the watch is alive, or says since when it is not.
-pub async fn prove<K>(api: &Api<K>, progress: &Progress<'_>)
+/// Proves again and again that the watches of a resource are alive, or says since when they are not. What a read in one
+/// namespace bears is a version of the whole resource, so it covers what was before it in every namespace.
+pub async fn prove<K>(api: &Api<K>, of_each: &[&Progress<'_>])
 where
     K: Resource + Clone + DeserializeOwned + Debug,
 {
     loop {
         sleep(PROOF).await;
-        let asked = progress.asking();
+        let asked: Vec<_> = of_each.iter().map(|progress| progress.asking()).collect();
         // Without a resourceVersion it is a consistent read.
         if let Ok(Ok(list)) = timeout(PATIENCE, api.list_metadata(&ListParams::default().limit(1))).await {
-            progress.read(list.metadata.resource_version.as_deref().unwrap_or_default(), asked);
+            for (progress, asked) in of_each.iter().zip(asked) {
+                progress.read(list.metadata.resource_version.as_deref().unwrap_or_default(), asked);
+            }
         }
     }
 }

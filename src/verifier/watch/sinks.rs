@@ -1,7 +1,9 @@
 //! Where the events of each resource go: into the index, or, when they cannot be read, against the key.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
@@ -16,8 +18,45 @@ use crate::access::GrantError;
 use crate::api::{Account, ApiKey, ApiKeySpec, Restrictions, Target, names};
 use crate::key::{Entry, Pepper, SiteId};
 
+/// What one watch has put into the index, which knows nothing of namespaces: a list of one namespace must not take away what
+/// is in others. `None` where all namespaces are watched at once, for then it is everything.
+struct Put<I, N>(Option<Mutex<HashMap<I, N>>>);
+
+impl<I: Copy + Eq + Hash, N> Put<I, N> {
+    fn new(is_one: bool) -> Self {
+        Self(is_one.then(Mutex::default))
+    }
+
+    fn add(&self, id: I, name: impl FnOnce() -> N) {
+        if let Some(all) = &self.0 {
+            all.lock().unwrap_or_else(PoisonError::into_inner).insert(id, name());
+        }
+    }
+
+    fn remove(&self, id: I) {
+        if let Some(all) = &self.0 {
+            all.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        }
+    }
+
+    /// Forgets and returns what a list did not name.
+    fn missing_in(&self, listed: &HashSet<I>) -> Option<Vec<(I, N)>> {
+        let mut all = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(all.extract_if(|id, _| !listed.contains(id)).collect())
+    }
+}
+
 /// ApiKeys.
-pub struct Keys<'s>(pub &'s Service);
+pub struct Keys<'s> {
+    service: &'s Service,
+    put: Put<Uid, FullName>,
+}
+
+impl<'s> Keys<'s> {
+    pub fn new(service: &'s Service, is_one: bool) -> Self {
+        Self { service, put: Put::new(is_one) }
+    }
+}
 
 impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
     type Id = Uid;
@@ -25,27 +64,32 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
     fn apply(&self, object: DeserializeGuard<ApiKey>) -> Uid {
         let (uid, (namespace, name)) = (uid(object.meta()), names_of(object.meta()));
         let full_name = FullName::from((&*namespace, &*name));
+        self.put.add(uid, || full_name);
         if is_being_deleted(object.meta()) {
-            self.0.index.delete_key(full_name, uid);
+            self.service.index.delete_key(full_name, uid);
             return uid;
         }
         let read = object.0.map_err(|e| e.to_string()).and_then(|key| read_key(key).map_err(|e| e.to_string()));
         match read {
-            Ok(key) => self.0.index.apply_key(key),
+            Ok(key) => self.service.index.apply_key(key),
             Err(error) => {
                 tracing::warn!(%namespace, %name, %error, "an ApiKey cannot be read by this version; its key is refused");
-                self.0.index.delete_key(full_name, uid);
+                self.service.index.delete_key(full_name, uid);
             }
         }
         uid
     }
 
     fn delete(&self, object: &DeserializeGuard<ApiKey>) {
-        self.0.index.delete_key(full_name(object.meta()), uid(object.meta()));
+        self.put.remove(uid(object.meta()));
+        self.service.index.delete_key(full_name(object.meta()), uid(object.meta()));
     }
 
     fn reset(&self, listed: &HashSet<Uid>) {
-        self.0.index.reset_keys(listed);
+        match self.put.missing_in(listed) {
+            Some(gone) => gone.into_iter().for_each(|(uid, name)| self.service.index.delete_key(name, uid)),
+            None => self.service.index.reset_keys(listed),
+        }
     }
 }
 
@@ -83,7 +127,16 @@ fn read_key(key: ApiKey) -> Result<Key, GrantError> {
 }
 
 /// Accounts.
-pub struct Accounts<'s>(pub &'s Service);
+pub struct Accounts<'s> {
+    service: &'s Service,
+    put: Put<FullName, (Box<str>, Box<str>)>,
+}
+
+impl<'s> Accounts<'s> {
+    pub fn new(service: &'s Service, is_one: bool) -> Self {
+        Self { service, put: Put::new(is_one) }
+    }
+}
 
 impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
     type Id = FullName;
@@ -91,8 +144,9 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
     fn apply(&self, object: DeserializeGuard<Account>) -> Self::Id {
         let (namespace, name) = names_of(object.meta());
         let full_name = FullName::from((&*namespace, &*name));
+        self.put.add(full_name, || (namespace.clone(), name.clone()));
         if is_being_deleted(object.meta()) {
-            self.0.index.set_account(&namespace, &name, None);
+            self.service.index.set_account(&namespace, &name, None);
             return full_name;
         }
         let read = object.0.map_err(|e| e.to_string()).and_then(|account| {
@@ -103,17 +157,23 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
         if let Err(error) = &read {
             tracing::warn!(%namespace, %name, %error, "an Account cannot be read by this version; its keys are refused");
         }
-        self.0.index.set_account(&namespace, &name, read.ok());
+        self.service.index.set_account(&namespace, &name, read.ok());
         full_name
     }
 
     fn delete(&self, object: &DeserializeGuard<Account>) {
         let (namespace, name) = names_of(object.meta());
-        self.0.index.set_account(&namespace, &name, None);
+        self.put.remove(full_name(object.meta()));
+        self.service.index.set_account(&namespace, &name, None);
     }
 
     fn reset(&self, listed: &HashSet<Self::Id>) {
-        self.0.index.reset_accounts(listed);
+        match self.put.missing_in(listed) {
+            Some(gone) => gone.into_iter().for_each(|(_, (namespace, name))| {
+                self.service.index.set_account(&namespace, &name, None);
+            }),
+            None => self.service.index.reset_accounts(listed),
+        }
     }
 }
 
@@ -128,7 +188,16 @@ pub struct SuspendsSpec {
 }
 
 /// Suspensions.
-pub struct Suspensions<'s>(pub &'s Service);
+pub struct Suspensions<'s> {
+    service: &'s Service,
+    put: Put<Uid, ()>,
+}
+
+impl<'s> Suspensions<'s> {
+    pub fn new(service: &'s Service, is_one: bool) -> Self {
+        Self { service, put: Put::new(is_one) }
+    }
+}
 
 impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
     type Id = Uid;
@@ -136,8 +205,9 @@ impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
     /// One that cannot be read any more goes on suspending what it did, and one that is being deleted until it is gone.
     fn apply(&self, object: DeserializeGuard<Suspends>) -> Uid {
         let (uid, (namespace, name)) = (uid(object.meta()), names_of(object.meta()));
+        self.put.add(uid, || ());
         match object.0 {
-            Ok(suspension) => self.0.index.apply_suspension(uid, &namespace, &suspension.spec.target),
+            Ok(suspension) => self.service.index.apply_suspension(uid, &namespace, &suspension.spec.target),
             Err(error) => {
                 tracing::error!(%namespace, %name, %error, "a Suspension cannot be read by this version; upgrade Keywright");
             }
@@ -146,11 +216,15 @@ impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
     }
 
     fn delete(&self, object: &DeserializeGuard<Suspends>) {
-        self.0.index.delete_suspension(uid(object.meta()));
+        self.put.remove(uid(object.meta()));
+        self.service.index.delete_suspension(uid(object.meta()));
     }
 
     fn reset(&self, listed: &HashSet<Uid>) {
-        self.0.index.reset_suspensions(listed);
+        match self.put.missing_in(listed) {
+            Some(gone) => gone.into_iter().for_each(|(uid, ())| self.service.index.delete_suspension(uid)),
+            None => self.service.index.reset_suspensions(listed),
+        }
     }
 }
 

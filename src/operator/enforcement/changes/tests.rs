@@ -137,18 +137,50 @@ fn versions_that_are_no_numbers_can_only_be_outwaited() {
 fn the_lease_that_was_collected_is_outwaited_for_what_was_seen_before() {
     let mut scene = Scene::new();
     scene.sees(1, 10, false, 5);
-    scene.changes.collected(scene.at(4));
+    let everywhere = Says { applied: [0; 4], namespaces: None, max_staleness: None };
+    scene.changes.collected(&everywhere, scene.at(4));
     scene.lists(vec![], 6);
     assert_eq!(scene.reason(1), Some(Reason::NoVerifier), "it was collected before the change was seen");
-    scene.changes.collected(scene.at(6));
+    scene.changes.collected(&elsewhere(20), scene.at(6));
+    scene.lists(vec![], 6);
+    assert_eq!(scene.reason(1), Some(Reason::NoVerifier), "it was of a process that watches other namespaces");
+    scene.changes.collected(&everywhere, scene.at(6));
     scene.lists(vec![report("b", 1, 9, None)], 7);
     assert!(!scene.is_enforced(), "another has not passed");
     scene.lists(vec![], 8);
     assert_eq!(scene.reason(1), Some(Reason::Outwaited));
 }
 
-fn lease() -> impl Strategy<Value = Option<(u64, Option<u64>)>> {
-    prop::option::weighted(0.9, (8..12_u64, prop::option::of(1..400_u64)))
+/// What one says that watches only another namespace than that of the changes here.
+fn elsewhere(applied: u64) -> Says {
+    in_one("elsewhere", applied)
+}
+
+fn in_one(namespace: &str, applied: u64) -> Says {
+    let namespaces = Some([(namespace.to_owned(), [applied; 3])].into());
+    Says { applied: [applied; 4], namespaces, max_staleness: None }
+}
+
+#[test]
+fn one_that_does_not_watch_the_namespace_is_not_waited_for_and_proves_nothing() {
+    let mut scene = Scene::new();
+    let says = |says: Says, name: &str, version: u64| Report { says: Some(says), ..report(name, version, 0, None) };
+    scene.sees(1, 10, false, 0);
+    scene.lists(vec![says(elsewhere(20), "a", 1)], 0);
+    assert_eq!(scene.reason(1), Some(Reason::NoVerifier), "nobody serves its keys");
+    // What it has applied in all of its namespaces is less than what it has applied in this one.
+    let here = |applied: u64| Says { applied: [1; 4], ..in_one("", applied) };
+    scene.lists(vec![says(elsewhere(1), "a", 2), says(here(9), "b", 1)], 1);
+    assert!(!scene.is_enforced());
+    scene.lists(vec![says(elsewhere(1), "a", 2), says(here(10), "b", 2)], 2);
+    assert_eq!(scene.reason(1), Some(Reason::Acknowledged));
+}
+
+type Lease = (u64, Option<u64>, Option<bool>);
+
+/// What it has applied, its max-staleness, and whether it watches all namespaces, that of the change, or another.
+fn lease() -> impl Strategy<Value = Option<Lease>> {
+    prop::option::weighted(0.9, (8..12_u64, prop::option::of(1..400_u64), prop::option::of(any::<bool>())))
 }
 
 proptest! {
@@ -160,16 +192,19 @@ proptest! {
         let mut scene = Scene::new();
         scene.sees(1, 10, false, 0);
         let reports = leases.iter().enumerate().map(|(n, says)| {
-            let says = says.map(|(applied, staleness)| {
-                Says { applied: [applied, 0, 0, 0], max_staleness: staleness.map(Duration::from_secs) }
+            let says = says.map(|(applied, staleness, is_here)| {
+                let named = is_here.map(|is_here| in_one(if is_here { "" } else { "elsewhere" }, applied));
+                let everywhere = Says { applied: [applied, 0, 0, 0], namespaces: None, max_staleness: None };
+                Says { max_staleness: staleness.map(Duration::from_secs), ..named.unwrap_or(everywhere) }
             });
             Report { says, ..report(&n.to_string(), 1, 0, None) }
         });
         scene.lists(reports.collect(), waited);
         let is_over = |staleness: u64| waited * 100 >= staleness * 100 + staleness.max(200);
-        let each = leases.iter().all(|says| {
-            says.is_some_and(|(applied, staleness)| applied >= 10 || staleness.is_some_and(is_over))
+        let concerned = || leases.iter().filter(|says| says.is_none_or(|(_, _, is_here)| is_here != Some(false)));
+        let each = concerned().all(|says| {
+            says.is_some_and(|(applied, staleness, _)| applied >= 10 || staleness.is_some_and(is_over))
         });
-        prop_assert_eq!(scene.is_enforced(), each && !leases.is_empty());
+        prop_assert_eq!(scene.is_enforced(), each && concerned().count() > 0);
     }
 }

@@ -86,7 +86,7 @@ pub async fn keep_checking(client: Client, not_ready: NotReady) {
         }
         // Others say there too why they are not ready.
         if found != before {
-            *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = found.clone();
+            not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
             before = found;
         }
     }

@@ -5,10 +5,10 @@ TOOLS := tests/controlplane/build
 # With the examples, whose dependencies are the tests': otherwise features differ and half of everything is built twice.
 BUILD := cargo build --locked --bins --examples
 
-.PHONY: help up demo down test bench crds docs check
+.PHONY: help up demo down test bench image e2e crds docs check
 
 help: ## This text
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: ## Build and start everything in the background, apply examples/, say what to type next
 	@$(TOOLS) >/dev/null
@@ -33,6 +33,14 @@ bench: ## Measure a decision and counting it, a disabled key's last moments, and
 	cargo bench --locked --bench activity
 	cargo bench --locked --bench disable
 	cargo bench --locked --bench serve
+
+image: ## Build the image as target/image/keywright.tar, without an engine, and its SBOM beside it (minutes)
+	@image/build
+
+e2e: ## Try image and chart on the cluster that KUBECONFIG names; docs/IMAGE.md says what it needs
+	@$(TOOLS) >/dev/null
+	$(BUILD)
+	@target/debug/examples/e2e
 
 crds: ## Generate crds/, the chart's copies and docs/reference.md from the types
 	$(BUILD)

@@ -1,0 +1,3 @@
+module keywright.dev/e2e/pod
+
+go 1.26

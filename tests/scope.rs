@@ -65,19 +65,19 @@ async fn make(cluster: &Cluster) -> ([String; 3], String) {
     ([shop.name, billing.name, elsewhere.name], foreign)
 }
 
-impl Land {
-    fn watching(&self, spaces: &[&Space]) -> String {
-        let names: Vec<&str> = spaces.iter().map(|space| space.name.as_str()).collect();
-        format!("--watch-namespaces={}", names.join(","))
-    }
+fn watching(spaces: &[&Space]) -> String {
+    let names: Vec<&str> = spaces.iter().map(|space| space.name.as_str()).collect();
+    format!("--watch-namespaces={}", names.join(","))
+}
 
+impl Land {
     async fn operator(&self, spaces: &[&Space], more: &[&str]) -> Running {
-        let scope = self.watching(spaces);
+        let scope = watching(spaces);
         Running::operator(self.cluster, &[&[&*scope], more].concat()).await.unwrap().ready().await
     }
 
     async fn verifier(&self, spaces: &[&Space], more: &[&str]) -> Running {
-        let scope = self.watching(spaces);
+        let scope = watching(spaces);
         Running::verifier(self.cluster, &[&[&*scope], more].concat()).await.unwrap()
     }
 

@@ -30,7 +30,7 @@ impl Cluster {
         }
         let values = std::env::var("HELM_ARGS").unwrap_or_default();
         let values = values.split_whitespace().map(str::to_owned).collect();
-        Ok(Self { tools: binaries()?.to_owned(), values })
+        Ok(Self { tools: binaries()?, values })
     }
 
     pub fn kubectl(&self, args: &[&str]) -> Result<String> {

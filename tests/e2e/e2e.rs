@@ -48,7 +48,7 @@ impl Story {
 async fn story() -> Result<()> {
     let cluster = Cluster::of_kubeconfig()?;
     let mut story = Story(0, Instant::now());
-    install(&cluster, &mut story).await?;
+    install(&cluster, &mut story)?;
     calls(&cluster, &mut story).await?;
     figures(&cluster, &mut story).await?;
     changes_under_load(&cluster, &mut story).await?;
@@ -61,7 +61,7 @@ async fn story() -> Result<()> {
     Ok(())
 }
 
-async fn install(cluster: &Cluster, story: &mut Story) -> Result<()> {
+fn install(cluster: &Cluster, story: &mut Story) -> Result<()> {
     cluster.refuse_if_taken()?;
     cluster.helm(&["install", "keywright", "charts/keywright", "--create-namespace"])?;
     story.step("helm install --wait, from the image");

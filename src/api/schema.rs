@@ -10,6 +10,11 @@ pub(super) fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
 }
 
+/// Without the format `uint32`, which API servers do not know and `helm install` warns of.
+pub(super) fn count(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "minimum": 0})
+}
+
 /// The API server's `date-time` admits more than RFC 3339 does, such as an offset of 99 hours.
 pub(super) fn moment(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

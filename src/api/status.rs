@@ -134,10 +134,13 @@ pub struct AccountStatus {
 #[serde(rename_all = "camelCase")]
 pub struct KeyCounts {
     /// All of them.
+    #[schemars(schema_with = "schema::count")]
     pub total: u32,
     /// Those whose state is Active.
+    #[schemars(schema_with = "schema::count")]
     pub active: u32,
     /// Those whose state is Disabled.
+    #[schemars(schema_with = "schema::count")]
     pub disabled: u32,
 }
 

@@ -103,7 +103,9 @@ impl Freshness {
         }
         let failed = self.failed_lists.lock().unwrap_or_else(PoisonError::into_inner);
         let because = failed.first_key_value().map(|(watch, why)| format!(": {watch}: {why}")).unwrap_or_default();
-        format!("waiting for complete lists from the API server{because}")
+        format!(
+            "waiting for complete lists from the API server, and for the pepper, which an operator makes when it starts{because}"
+        )
     }
 
     /// Notes why the Lease could not be written, or that it was.

@@ -194,6 +194,7 @@ async fn after_an_installation_the_next_commands_are_told() {
         told.split_once("NOTES:").unwrap().1.to_owned()
     };
     let told = notes(&[]);
+    assert!(told.trim_start().starts_with("Keywright"), "{told}");
     for words in [
         "kubectl rollout status -n keywright-system deployment/keywright-operator",
         "kubectl wait -n shop --for=condition=Ready apikey/storefront",

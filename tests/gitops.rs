@@ -7,6 +7,8 @@
 mod examples;
 #[path = "gitops/glance.rs"]
 mod glance;
+#[path = "gitops/statuses.rs"]
+mod statuses;
 #[path = "support/mod.rs"]
 mod support;
 

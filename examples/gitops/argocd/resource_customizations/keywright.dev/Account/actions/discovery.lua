@@ -1,0 +1,5 @@
+local disabled = obj.spec.disabled == true
+return {
+  disable = { disabled = disabled },
+  enable = { disabled = not disabled },
+}

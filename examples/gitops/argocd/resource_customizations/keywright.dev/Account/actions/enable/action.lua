@@ -1,0 +1,2 @@
+obj.spec.disabled = false
+return obj

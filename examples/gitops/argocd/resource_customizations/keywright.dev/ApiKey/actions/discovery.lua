@@ -1,0 +1,6 @@
+local disabled = obj.spec.disabled == true
+return {
+  disable = { disabled = disabled },
+  enable = { disabled = not disabled },
+  rotate = { disabled = false },
+}

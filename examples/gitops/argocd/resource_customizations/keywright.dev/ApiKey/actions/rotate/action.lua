@@ -1,0 +1,17 @@
+-- Higher than every revision that is known, or the operator would ignore it.
+local highest = 0
+if obj.spec.rotation ~= nil and obj.spec.rotation.revision ~= nil then
+  highest = obj.spec.rotation.revision
+end
+if obj.status ~= nil then
+  for _, credential in ipairs(obj.status.credentials or {}) do
+    if credential.revision ~= nil and credential.revision > highest then
+      highest = credential.revision
+    end
+  end
+end
+if obj.spec.rotation == nil then
+  obj.spec.rotation = {}
+end
+obj.spec.rotation.revision = highest + 1
+return obj

@@ -49,7 +49,7 @@ crds: ## Generate crds/, the chart's copies and docs/reference.md from the types
 docs: ## Generate the chart's page of values and docs/rights.md from the chart, and what examples/gitops has of statuses and scripts
 	KEYWRIGHT_UPDATE=1 cargo test --locked --test chart generated
 	KEYWRIGHT_UPDATE=1 cargo test --locked --test gitops the_statuses
-	KEYWRIGHT_UPDATE=1 cargo test --locked --test gitops argo_cd
+	KEYWRIGHT_UPDATE=1 cargo test --locked --test argocd
 
 check: ## What CI checks besides the tests: formatting, clippy, generated CRDs
 	cargo fmt --check

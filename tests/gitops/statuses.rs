@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use keywright::api::{Account, ApiKey, Suspension};
@@ -200,16 +199,4 @@ async fn accounts(scene: &Scene) {
     scene.create::<Account>("closed", json!({"accessLevel": "Full"})).await;
     let suspended = |account: &Value| enforced(account) && said(account, "Suspended", "ContractEnded");
     scene.becomes::<Account>("closed", "suspended_by_platform.yaml", suspended).await;
-}
-
-/// The Lua as Argo CD runs it, kstatus and Flux's expressions, over the same files: a Go module, for they are Go.
-#[test]
-fn argo_cd_and_flux_read_the_statuses_as_people_do() {
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gitops/tools");
-    let settings = [("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("GOFLAGS", "-mod=readonly"), ("CGO_ENABLED", "0")];
-    // Go's cache of results does not notice what changes outside of the module.
-    let run = Command::new("go").args(["test", "-count=1", "./..."]).current_dir(module).envs(settings).output();
-    let run = run.expect("go, as tests/controlplane/build needs it too");
-    let said = [run.stdout, run.stderr].concat();
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&said));
 }

@@ -80,12 +80,12 @@ async fn one_without_max_staleness_is_waited_for_until_a_person_says_that_it_is_
 #[tokio::test]
 async fn an_operator_that_starts_begins_its_waits_afresh() {
     let mut scene = scene().await;
-    scene.appears("a", ALL, 4000).await;
+    scene.appears("a", ALL, 9000).await;
     scene.appears("b", ALL, 0).await;
     scene.settled_key("storefront").await;
     scene.has_applied("a", 1).await;
     scene.disable("storefront").await;
-    // Said after 5 of 6 seconds.
+    // Said after 5 of 11 seconds.
     let said = scene.until("ak/storefront", "VerifierUnreachable").await;
     assert!(said.message.contains("when it is outwaited at"), "{}", said.message);
     scene.operator.process.kill();
@@ -95,7 +95,7 @@ async fn an_operator_that_starts_begins_its_waits_afresh() {
         _ = scene.until("ak/storefront", "Outwaited") => {}
         () = renewing(&scene, "a") => {}
     }
-    assert!(since.elapsed() >= Duration::from_secs(6), "{:?}", since.elapsed());
+    assert!(since.elapsed() >= Duration::from_secs(11), "{:?}", since.elapsed());
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use kube::api::ListParams;
 use support::cluster::Cluster;
 use support::control_plane::http_get;
 use support::http;
-use support::keywright::Running;
+use support::keywright::{Running, sum};
 use support::space::Space;
 use support::{Error, Result};
 use tokio::time::{MissedTickBehavior, interval};
@@ -139,11 +139,6 @@ impl Look {
             self.lag
         );
     }
-}
-
-fn sum(metrics: &str, name: &str) -> f64 {
-    let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
-    metrics.lines().filter(of).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 /// How long ago each key was written: none is to wait for longer than keys by budget, and its rest.

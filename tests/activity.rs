@@ -137,10 +137,10 @@ async fn writing_wakes_the_operator_for_nothing_and_the_operator_takes_nothing_a
     let key = space.ready_key("storefront").await;
     verifier.eventually_says("ok", "scope=any", &key).await;
     let activity = until_totals(&space, "storefront", |total| total.allowed >= 1).await;
-    let reconciled = fixture::metric(operator, "keywright_reconciled_total").await;
+    let reconciled = operator.metric::<u64>("keywright_reconciled_total").await;
     space.patch_key("storefront", json!({"spec": {"displayName": "Storefront"}})).await;
     let status = space.until_observed("storefront").await.status.unwrap();
     assert_eq!(status.activity, Some(activity));
     // Other tests' keys are reconciled as well; this one's was told apart by its observed generation.
-    assert!(fixture::metric(operator, "keywright_reconciled_total").await > reconciled);
+    assert!(operator.metric::<u64>("keywright_reconciled_total").await > reconciled);
 }

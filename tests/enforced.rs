@@ -21,9 +21,9 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
+use support::eventually;
 use support::keywright::Running;
 use support::space::Space;
-use support::{eventually, http};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// Leases are the whole cluster's, so the tests of this binary take turns.
@@ -101,11 +101,7 @@ impl Scene {
     }
 
     async fn until_looked_at_by(&self, operator: &Running) {
-        let looks = async || {
-            let metrics = http::get(&operator.admin, "/metrics", &[]).await.unwrap().body;
-            let line = metrics.lines().find_map(|line| line.strip_prefix("keywright_lease_lists_total ")).unwrap();
-            line.parse::<u64>().unwrap()
-        };
+        let looks = async || operator.metric::<u64>("keywright_lease_lists_total").await;
         // One may be under way, and what comes of the next is done when the one after it begins.
         let enough = looks().await + 3;
         eventually("the operator looks at the Leases", async || {

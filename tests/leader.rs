@@ -53,14 +53,8 @@ async fn operator(cluster: &Cluster) -> Running {
     Running::operator(cluster, &["--leader-election"]).await.unwrap()
 }
 
-async fn metric(operator: &Running, name: &str) -> u64 {
-    let metrics = http::get(&operator.admin, "/metrics", &[]).await.unwrap().body;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
-}
-
 async fn until_it_leads(operator: &Running) {
-    eventually("it leads", async || match metric(operator, "keywright_leader").await {
+    eventually("it leads", async || match operator.metric::<u64>("keywright_leader").await {
         1 => Ok(()),
         _ => Err("it stands by"),
     })
@@ -100,9 +94,9 @@ async fn one_acts_and_the_other_stands_by() {
     let scene = scene().await;
     let keys = scene.new_keys(10, "key").await;
     scene.first_values(&keys).await;
-    assert_eq!(metric(&scene.leader, "keywright_values_minted_total").await, 10);
+    assert_eq!(scene.leader.metric::<u64>("keywright_values_minted_total").await, 10);
     for nothing in ["keywright_leader", "keywright_reconciled_total", "keywright_lease_lists_total"] {
-        assert_eq!(metric(&scene.other, nothing).await, 0, "{nothing}");
+        assert_eq!(scene.other.metric::<u64>(nothing).await, 0, "{nothing}");
     }
     assert_eq!(http::get(&scene.other.admin, "/readyz", &[]).await.unwrap().status, 200);
     assert!(log(&scene.other).contains("standing by: another operator leads"), "{}", log(&scene.other));
@@ -135,7 +129,7 @@ async fn a_stop_while_standing_by_takes_nothing_from_the_leader() {
     assert_eq!(scene.other.process.terminate().unwrap(), Some(0));
     let keys = scene.new_keys(1, "key").await;
     scene.first_values(&keys).await;
-    assert_eq!(metric(&scene.leader, "keywright_leader").await, 1);
+    assert_eq!(scene.leader.metric::<u64>("keywright_leader").await, 1);
 }
 
 #[tokio::test]
@@ -157,9 +151,11 @@ async fn a_leader_that_was_paused_makes_nothing_twice_and_ends_when_it_wakes() {
     let scene = scene().await;
     let begun = scene.new_keys(20, "begun").await;
     // Somewhere in the middle of them.
-    eventually("the first is begun", async || match metric(&scene.leader, "keywright_values_minted_total").await {
-        0 => Err("none is"),
-        _ => Ok(()),
+    eventually("the first is begun", async || {
+        match scene.leader.metric::<u64>("keywright_values_minted_total").await {
+            0 => Err("none is"),
+            _ => Ok(()),
+        }
     })
     .await;
     scene.leader.process.signal("STOP");
@@ -175,5 +171,5 @@ async fn a_leader_that_was_paused_makes_nothing_twice_and_ends_when_it_wakes() {
     assert!(said.contains("this operator leads no more"), "{said}");
     assert_eq!(scene.first_values(&begun).await, values);
     assert_eq!(scene.first_values(&new).await, new_values);
-    assert_eq!(metric(&scene.other, "keywright_leader").await, 1);
+    assert_eq!(scene.other.metric::<u64>("keywright_leader").await, 1);
 }

@@ -80,12 +80,6 @@ fn signal(verifier: &Running, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
 }
 
-async fn metric(verifier: &Running, name: &str) -> f64 {
-    let metrics = http::get(&verifier.admin, "/metrics", &[]).await.unwrap().body;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
-    line.trim().parse().unwrap()
-}
-
 #[tokio::test]
 async fn a_verifier_has_a_lease_before_it_lists_and_is_not_ready_without_one() {
     let both = both().await;
@@ -95,7 +89,7 @@ async fn a_verifier_has_a_lease_before_it_lists_and_is_not_ready_without_one() {
     let verifier = behind(&wire, &["--max-staleness=0s"]).await;
     until_not_ready_because(&verifier, "install the chart's Role keywright-verifier").await;
     eventually("it has tried again and again", async || {
-        let failed = metric(&verifier, "keywright_lease_writes_total{outcome=\"failed\"}").await;
+        let failed = verifier.metric::<f64>("keywright_lease_writes_total{outcome=\"failed\"}").await;
         if failed > 2.0 { Ok(()) } else { Err(format!("{failed} times")) }
     })
     .await;
@@ -135,7 +129,7 @@ async fn a_lease_says_within_moments_that_a_change_was_applied() {
     }
     // Without a change it is renewed every 5 seconds, which would make 50 of these.
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    let events = metric(&both.verifier, "keywright_event_applied_seconds_count").await;
+    let events = both.verifier.metric::<f64>("keywright_event_applied_seconds_count").await;
     assert!(events >= 10.0, "{events} events");
 }
 
@@ -147,7 +141,7 @@ async fn a_flood_of_changes_makes_no_flood_of_renewals() {
     let verifier = Running::verifier(Cluster::shared().await, &[]).await.unwrap().ready().await;
     let leases = leases().await;
     let name = name_of(&verifier).await;
-    let written = async || metric(&verifier, "keywright_lease_writes_total{outcome=\"written\"}").await;
+    let written = async || verifier.metric::<f64>("keywright_lease_writes_total{outcome=\"written\"}").await;
     let (start, before) = (Instant::now(), written().await);
     for round in 0..20 {
         let patches = (0..10).map(|number| {
@@ -219,7 +213,7 @@ async fn a_renewal_whose_answer_was_lost_disturbs_nobody() {
     wire.lose_lease_answers(1);
     eventually("it has noticed", async || {
         assert_eq!(verifier.code("scope=any", &key).await, "ok");
-        let noticed = metric(&verifier, "keywright_lease_writes_total{outcome=\"conflict\"}").await;
+        let noticed = verifier.metric::<f64>("keywright_lease_writes_total{outcome=\"conflict\"}").await;
         if noticed > 0.0 { Ok(()) } else { Err("not yet") }
     })
     .await;
@@ -248,8 +242,8 @@ async fn a_verifier_that_cannot_renew_its_lease_fences_itself_though_its_watches
     })
     .await;
     verifier.eventually_says("not_ready", "scope=any", &key).await;
-    assert!(metric(&verifier, "keywright_index_age_seconds ").await < 15.0, "its watches live");
-    assert!(metric(&verifier, "keywright_fence_age_seconds ").await > 15.0);
+    assert!(verifier.metric::<f64>("keywright_index_age_seconds").await < 15.0, "its watches live");
+    assert!(verifier.metric::<f64>("keywright_fence_age_seconds").await > 15.0);
     until_not_ready_because(&verifier, "its Lease in keywright-entries was not renewed").await;
     until_not_ready_because(&verifier, "install the chart's Role keywright-verifier").await;
     wire.refuse_nothing();

@@ -19,7 +19,7 @@ mod taken;
 
 use std::collections::BTreeSet;
 
-use audit::{Audited, Used};
+use audit::Audited;
 use support::chart::render;
 use support::eventually;
 use support::rights::{Right, granted};
@@ -30,7 +30,7 @@ fn leaves_no_trace(right: &Right) -> bool {
     right.verb == "bind"
 }
 
-fn covers(right: &Right, used: &Used) -> bool {
+fn covers(right: &Right, used: &Right) -> bool {
     let fits = |given: &Option<String>, is: &Option<String>| given.is_none() || given == is;
     (&right.account, &right.resource, &right.verb) == (&used.account, &used.resource, &used.verb)
         && fits(&right.namespace, &used.namespace)

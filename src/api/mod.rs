@@ -11,6 +11,7 @@ mod reference;
 mod schema;
 mod status;
 mod suspension;
+mod versions;
 
 pub use account::{Account, AccountSpec, Member, MemberKind, MemberRole};
 pub use activity::{Activity, Bucket, Requests, Source, ValueUse, Writer};
@@ -24,3 +25,4 @@ pub use namespaces::{Namespaces, namespace_name};
 pub use reference::reference;
 pub use status::{Access, AccountStatus, ApiKeyStatus, CredentialStatus, KeyCounts, State, SuspensionStatus};
 pub use suspension::{Suspension, SuspensionSpec, Target, TargetKind};
+pub use versions::{comparable, listed, versions};

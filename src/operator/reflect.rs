@@ -12,10 +12,11 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::api::Namespaces;
+use crate::server;
 
 /// What a watch shows. The store has it already.
 pub enum Change<K> {
@@ -56,10 +57,7 @@ where
     pub fn new(client: &Client, followed: &Namespaces) -> (Store<K>, Self) {
         let namespaces = followed.each();
         let watches = namespaces.iter().enumerate().map(|(number, namespace)| -> Watched<K> {
-            let api = match namespace {
-                Some(namespace) => Api::<DeserializeGuard<K>>::namespaced(client.clone(), namespace),
-                None => Api::all(client.clone()),
-            };
+            let api = server::api::<DeserializeGuard<K>>(client, namespace.as_deref());
             let events = watcher(api, watcher::Config::default()).default_backoff();
             Box::pin(events.map(move |event| (number, event)))
         });

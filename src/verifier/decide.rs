@@ -96,7 +96,8 @@ pub fn decide_public<'v>(view: &'v SiteView<'_>, id: SiteId, question: &Question
 }
 
 fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) -> Code {
-    let is_over = |at: Nanos| at <= nanos(now);
+    let moment = nanos(now);
+    let is_over = |at: Nanos| at <= moment;
     let Some(ceiling) = account.ceiling.as_deref() else { return Code::AccountNotFound };
     if account.suspended {
         return Code::AccountSuspended;

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 
 pub use super::fence::{Asked, WATCHES};
 use super::fence::{Fence, Moment, Read, Watermarks};
-use crate::api::names;
+use crate::api::{comparable, names};
 
 /// This moment.
 pub fn now() -> Moment {
@@ -200,7 +200,7 @@ impl<'f> Progress<'f> {
     /// A list is complete that was asked for at `asked`.
     pub fn listed(&self, version: &str, asked: Moment, is_complete: bool) {
         self.freshness.failed_lists.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
-        let version = number(version).unwrap_or_default();
+        let version = comparable(version).unwrap_or_default();
         self.freshness.change(|fence| fence.listed(self.number, version, asked, is_complete));
         self.freshness.changed.notify_one();
     }
@@ -208,7 +208,7 @@ impl<'f> Progress<'f> {
     /// An event was taken in. A change of what is wanted is urgent: the Lease is to say so soon. For a bookmark that can wait, and
     /// for a mere change of status, of which verifiers themselves write many.
     pub fn applied(&self, version: &str, is_complete: bool, is_urgent: bool) {
-        let version = number(version).unwrap_or_default();
+        let version = comparable(version).unwrap_or_default();
         self.freshness.change(|fence| fence.applied(self.number, version, is_complete));
         if is_urgent {
             self.freshness.changed.notify_one();
@@ -222,7 +222,7 @@ impl<'f> Progress<'f> {
 
     /// A consistent read bore this version.
     pub fn read(&self, version: &str, asked: Asked) {
-        let Some(version) = number(version) else { return };
+        let Some(version) = comparable(version) else { return };
         if self.freshness.change(|fence| fence.read(self.number, version, asked, now())) == Read::RanBack {
             tracing::error!(
                 watch = self.name,
@@ -231,9 +231,4 @@ impl<'f> Progress<'f> {
             self.freshness.changed.notify_one();
         }
     }
-}
-
-/// resourceVersions are comparable integers on every API server that we know; one that is none proves nothing.
-fn number(version: &str) -> Option<u64> {
-    version.parse().ok()
 }

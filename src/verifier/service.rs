@@ -110,15 +110,15 @@ impl Service {
     ) -> R {
         let asked = now();
         let render = |verdict: &Verdict<'_>| (verdict.code, render(verdict));
-        let (key_id, (code, answer)) = match credential {
-            Ok(Credential::Key(presented)) => {
-                (Some(presented.id()), self.check_key(call, &presented, question, asked, render).await)
-            }
-            Ok(Credential::Site(id)) if self.is_ready_for(asked) => {
-                (None, render(&decide_public(&self.index.site_view(), id, question)))
-            }
-            Ok(Credential::Site(_)) => (None, self.deny(Code::NotReady, asked, render)),
-            Err(code) => (None, self.deny(code, asked, render)),
+        let key_id = match &credential {
+            Ok(Credential::Key(presented)) => Some(presented.id()),
+            Ok(Credential::Site(_)) | Err(_) => None,
+        };
+        let (code, answer) = match credential {
+            _ if !self.is_ready_for(asked) => render(&Verdict::default()),
+            Ok(Credential::Key(presented)) => self.check_key(call, &presented, question, render).await,
+            Ok(Credential::Site(id)) => render(&decide_public(&self.index.site_view(), id, question)),
+            Err(code) => render(&Verdict { code, ..Verdict::default() }),
         };
         let took = Duration::from_nanos(now().saturating_sub(asked));
         self.metrics.count(code, call.transport);
@@ -129,14 +129,8 @@ impl Service {
 
     /// A refusal of what is not even a question.
     pub fn refuse<R>(&self, code: Code, transport: Transport, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
-        self.deny(code, now(), |verdict| {
-            self.metrics.count(verdict.code, transport);
-            render(verdict)
-        })
-    }
-
-    fn deny<R>(&self, code: Code, asked: Moment, render: impl FnOnce(&Verdict<'_>) -> R) -> R {
-        let code = if self.is_ready_for(asked) { code } else { Code::NotReady };
+        let code = if self.is_ready() { code } else { Code::NotReady };
+        self.metrics.count(code, transport);
         render(&Verdict { code, ..Verdict::default() })
     }
 
@@ -145,12 +139,8 @@ impl Service {
         call: &Call<'_>,
         presented: &Presented<'_>,
         question: &Question,
-        asked: Moment,
         render: impl Fn(&Verdict<'_>) -> R,
     ) -> R {
-        if !self.is_ready_for(asked) {
-            return render(&Verdict::default());
-        }
         match self.step(call, presented, question, &render) {
             Step::Done(answer) => answer,
             Step::Prove(record) => match self.prove(presented, record).await {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::fixture::{activity, metric, operator, stop, verifier, with_id_of};
+use super::fixture::{activity, operator, stop, verifier, with_id_of};
 use super::support::cluster::Cluster;
 use super::support::eventually;
 use super::support::keywright::Running;
@@ -200,7 +200,7 @@ async fn fifty_thousand_calls_of_two_hundred_keys_are_in_their_status_to_the_cal
     println!("{CALLS} calls in {:?}", began.elapsed());
     for verifier in &verifiers {
         eventually("all keys are written once", async || {
-            let written = metric(verifier, "keywright_activity_written_total").await;
+            let written = verifier.metric::<u64>("keywright_activity_written_total").await;
             let seconds = started.elapsed().as_secs() + 1;
             assert!(written <= (seconds + 1) * BUDGET, "{written} writes in {seconds} s");
             assert!(written <= (seconds / 60 + 1) * KEYS as u64, "{written} writes in {seconds} s");

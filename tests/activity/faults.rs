@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use tokio::sync::watch;
 
 use super::between::{Between, Fate, Seen};
-use super::fixture::{activity, metric, operator, settled, stop, until_totals};
+use super::fixture::{activity, operator, settled, stop, until_totals};
 use super::requests;
 use super::support::cluster::Cluster;
 use super::support::eventually;
@@ -34,7 +34,7 @@ async fn a_write_that_was_applied_and_whose_answer_was_lost_counts_once() {
     let (verifier, space, keys, passed) = world(&between, 1).await;
     let said = until_totals(&space, "key-0", |total| total.allowed > 0).await;
     eventually("the verifier hears nothing", async || {
-        match metric(&verifier, "keywright_activity_failed_total").await {
+        match verifier.metric::<u64>("keywright_activity_failed_total").await {
             0 => Err("it heard something"),
             _ => Ok(()),
         }
@@ -133,7 +133,7 @@ async fn a_key_that_can_never_be_written_holds_up_no_other() {
         assert_eq!(said.requests, requests(*passed, 0));
     }
     // Again and again it has failed by now; a key that was quiet until then is written as soon as ever.
-    eventually("it fails again", async || match metric(&verifier, "keywright_activity_failed_total").await {
+    eventually("it fails again", async || match verifier.metric::<u64>("keywright_activity_failed_total").await {
         failed if failed >= 4 => Ok(()),
         failed => Err(failed),
     })

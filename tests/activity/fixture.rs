@@ -5,9 +5,9 @@ use keywright::key::{Parsed, parse};
 use tokio::sync::OnceCell;
 
 use super::support::cluster::Cluster;
+use super::support::eventually;
 use super::support::keywright::Running;
 use super::support::space::Space;
-use super::support::{eventually, http};
 
 /// The operator that all tests of this binary share.
 pub async fn operator() -> &'static Running {
@@ -64,11 +64,4 @@ pub fn with_id_of(id: &str, secret: &str) -> String {
     let key = format!("{body}{end}");
     assert!(matches!(parse(key.as_bytes()), Parsed::Native(_)), "the alphabet is another");
     key
-}
-
-/// The sum of a metric's samples.
-pub async fn metric(running: &Running, name: &str) -> u64 {
-    let text = http::get(&running.admin, "/metrics", &[]).await.unwrap().body;
-    let samples = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{'])));
-    samples.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
 }

@@ -3,7 +3,7 @@
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::fixture::{activity, metric, operator, settled, stop, until_totals, verifier};
+use super::fixture::{activity, operator, settled, stop, until_totals, verifier};
 use super::support::cluster::Cluster;
 use super::support::eventually;
 use super::support::keywright::Running;
@@ -26,7 +26,7 @@ async fn what_was_counted_while_the_api_server_was_away_is_written_when_it_is_ba
     for _ in 0..5 {
         assert_eq!(verifier.code("scope=any", &key).await, "ok");
     }
-    eventually("a write fails", async || match metric(&verifier, "keywright_activity_failed_total").await {
+    eventually("a write fails", async || match verifier.metric::<u64>("keywright_activity_failed_total").await {
         0 => Err("none yet"),
         _ => Ok(()),
     })

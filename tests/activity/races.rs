@@ -7,7 +7,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 
 use super::between::{Between, Fate};
-use super::fixture::{activity, metric, operator, settled, stop, until_totals, verifier};
+use super::fixture::{activity, operator, settled, stop, until_totals, verifier};
 use super::requests;
 use super::support::cluster::Cluster;
 use super::support::eventually;
@@ -55,7 +55,7 @@ async fn a_key_that_is_gone_before_its_write_is_dropped_and_no_other_waits_for_i
     between.rule(|_| Fate::Pass);
     let said = until_totals(&space, "stays", |total| total.allowed > 0).await;
     assert_eq!(said.requests, requests(passed[1], 0));
-    eventually("it is dropped", async || match metric(&verifier, "keywright_activity_dropped_total").await {
+    eventually("it is dropped", async || match verifier.metric::<u64>("keywright_activity_dropped_total").await {
         1 => Ok(()),
         dropped => Err(dropped),
     })
@@ -108,8 +108,8 @@ async fn two_verifiers_and_the_operator_write_the_same_keys_at_once_and_every_ca
         () = owner => {}
     }
     let both = [first, second];
-    let conflicts = metric(&both[0], "keywright_activity_conflicts_total").await
-        + metric(&both[1], "keywright_activity_conflicts_total").await;
+    let conflicts = both[0].metric::<u64>("keywright_activity_conflicts_total").await
+        + both[1].metric::<u64>("keywright_activity_conflicts_total").await;
     tokio::task::spawn_blocking(move || both.iter().for_each(stop)).await.unwrap();
     for (n, passed) in passed.iter().enumerate() {
         let said = activity(&space, &format!("key-{n}")).await.unwrap();

@@ -15,14 +15,11 @@ use super::support::cluster::Cluster;
 use super::support::keywright::Running;
 use super::support::process::{Process, free_ports, output};
 use super::support::space::Space;
-use super::support::{eventually, http};
+use super::support::{self, eventually, http};
 
 /// What all tests of this binary share.
 pub struct Stage {
     cluster: &'static Cluster,
-    /// Held so that it goes on.
-    #[allow(dead_code)]
-    operator: Running,
     pub upstream: String,
 }
 
@@ -102,11 +99,7 @@ pub struct Gateway {
 pub async fn stage() -> &'static Stage {
     static STAGE: OnceCell<Stage> = OnceCell::const_new();
     STAGE
-        .get_or_init(async || {
-            let cluster = Cluster::shared().await;
-            let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
-            Stage { cluster, operator, upstream: upstream().await }
-        })
+        .get_or_init(async || Stage { cluster: support::stage::stage().await.cluster, upstream: upstream().await })
         .await
 }
 

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, PostParams};
 
 use super::support::keywright::Running;
 use super::support::{eventually, http};
-use super::{Lease, Scene, TERM, log, metric, scene, until_it_leads};
+use super::{Lease, Scene, TERM, log, scene, until_it_leads};
 
 fn roles(scene: &Scene) -> Api<Role> {
     Api::namespaced(scene.space.client.clone(), "keywright-system")
@@ -58,7 +58,7 @@ async fn a_leader_that_may_not_renew_ends_with_its_term_and_nobody_leads_until_s
     assert!(took < TERM + TERM / 5, "{took:?}");
     assert!(said.contains("may not keep Lease") && said.contains("the Lease was not renewed for 15s"), "{said}");
     until_it_says_what_to_do(&scene.other).await;
-    assert_eq!(metric(&scene.other, "keywright_leader").await, 0);
+    assert_eq!(scene.other.metric::<u64>("keywright_leader").await, 0);
     put(&scene, &whole).await;
     until_it_leads(&scene.other).await;
     let keys = scene.new_keys(1, "key").await;

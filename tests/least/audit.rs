@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::support::cluster::Cluster;
 use super::support::control_plane::ControlPlane;
-use super::support::rights::with_group;
+use super::support::rights::{Right, with_group};
 
 /// What is written down: who asked for what, when the answer begins or is there, and nothing of what is in it.
 const POLICY: &str = "apiVersion: audit.k8s.io/v1
@@ -19,17 +19,6 @@ rules:
     userGroups: [system:serviceaccounts:keywright-system]
   - level: None
 ";
-
-/// A request, as far as rights go.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Used {
-    pub account: String,
-    pub namespace: Option<String>,
-    /// With its group and what is asked for of it, such as `apikeys/status.keywright.dev`.
-    pub resource: String,
-    pub name: Option<String>,
-    pub verb: String,
-}
 
 pub struct Audited {
     pub cluster: Cluster,
@@ -60,23 +49,23 @@ impl Audited {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    fn decided(&self, decision: &str) -> BTreeSet<Used> {
+    fn decided(&self, decision: &str) -> BTreeSet<Right> {
         let decided = |event: &&Value| event["annotations"]["authorization.k8s.io/decision"].as_str() == Some(decision);
         self.events().iter().filter(decided).filter_map(used).collect()
     }
 
     /// What was asked for and allowed.
-    pub fn used(&self) -> BTreeSet<Used> {
+    pub fn used(&self) -> BTreeSet<Right> {
         self.decided("allow")
     }
 
     /// What was asked for and refused by RBAC.
-    pub fn refused(&self) -> BTreeSet<Used> {
+    pub fn refused(&self) -> BTreeSet<Right> {
         self.decided("forbid")
     }
 
     /// Every request that was refused because of a right, in their order, and what was said of it.
-    pub fn refusals(&self) -> Vec<(Used, String)> {
+    pub fn refusals(&self) -> Vec<(Right, String)> {
         let refusal = |event: &Value| {
             // Of what was asked for as metadata only, the log has no message.
             let message = event["responseStatus"]["message"].as_str().unwrap_or_default();
@@ -94,7 +83,8 @@ impl Audited {
     }
 }
 
-fn used(event: &Value) -> Option<Used> {
+/// What a request needs.
+fn used(event: &Value) -> Option<Right> {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let user = event["user"]["username"].as_str()?;
     let account = user.strip_prefix("system:serviceaccount:keywright-system:")?;
@@ -104,7 +94,7 @@ fn used(event: &Value) -> Option<Used> {
         Some(sub) => format!("{}/{sub}", part("resource")?),
         None => part("resource")?,
     };
-    Some(Used {
+    Some(Right {
         account: account.to_owned(),
         namespace: part("namespace"),
         resource: with_group(&resource, &part("apiGroup").unwrap_or_default()),

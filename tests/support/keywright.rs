@@ -1,6 +1,9 @@
 //! The operator and the verifier as real processes, under the chart's own `ServiceAccounts`.
 
+use std::fmt::Debug;
+use std::iter::Sum;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use super::cluster::Cluster;
 use super::http::{self, Answer};
@@ -16,6 +19,14 @@ pub struct Running {
     /// Where it answers over gRPC.
     pub grpc: String,
     pub log: PathBuf,
+}
+
+/// The sum of a metric's samples, of which there is one at least.
+pub fn sum<T: FromStr<Err: Debug> + Sum>(metrics: &str, name: &str) -> T {
+    let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+    let mut samples = metrics.lines().filter(of).map(|line| line.rsplit_once(' ').expect("a sample").1).peekable();
+    assert!(samples.peek().is_some(), "no {name} in {metrics}");
+    samples.map(|value| value.parse::<T>().expect("a number")).sum()
 }
 
 /// The binary beside the test's own.
@@ -89,6 +100,11 @@ impl Running {
         })
         .await;
         self
+    }
+
+    /// The sum of a metric's samples.
+    pub async fn metric<T: FromStr<Err: Debug> + Sum>(&self, name: &str) -> T {
+        sum(&http::get(&self.admin, "/metrics", &[]).await.expect("metrics").body, name)
     }
 
     /// A gateway's question.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 
-use crate::api::{names, namespace_name};
+use crate::api::{comparable, names, namespace_name, versions};
 
 /// A list of Leases: when it was asked for, and when it is judged.
 #[derive(Clone, Copy, Debug)]
@@ -76,12 +76,6 @@ impl Says {
     }
 }
 
-/// A resourceVersion, where they can be compared.
-pub fn comparable(version: &str) -> Option<u64> {
-    let is_number = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| version.parse().ok()).flatten()
-}
-
 impl Report {
     /// Reads a Lease.
     pub fn read(lease: Lease) -> Self {
@@ -107,11 +101,6 @@ impl Report {
             version: meta.resource_version.unwrap_or_default(),
         }
     }
-}
-
-fn versions<const N: usize>(text: &str) -> Option<[u64; N]> {
-    let all: Option<Vec<u64>> = text.split(',').map(comparable).collect();
-    all?.try_into().ok()
 }
 
 /// A name that no namespace could have, or one that is said twice, makes all of it unreadable: who reads it must not leave out

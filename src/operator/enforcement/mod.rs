@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt};
 use tokio::sync::Notify;
 
 use super::router::Listed;
-use crate::api::{Account, ApiKey, Suspension};
+use crate::api::{Account, ApiKey, Suspension, comparable};
 
 mod changes;
 mod gates;
@@ -20,7 +20,7 @@ mod words;
 
 use changes::{Changes, Sight};
 use gates::Gates;
-use lease::{Leases, comparable};
+use lease::Leases;
 
 pub use changes::Kind;
 pub use gates::{BOUND as GATE_BOUND, PassedOver};

@@ -21,7 +21,7 @@ use super::fence::{WATCHES, Watermarks};
 use super::freshness::now;
 use super::metrics::Outcome;
 use super::service::Service;
-use crate::api::{Namespaces, names};
+use crate::api::{Namespaces, listed, names, versions};
 
 pub mod keeper;
 
@@ -195,14 +195,6 @@ impl Own {
         };
         Some(Watermarks { least, of_namespaces })
     }
-}
-
-fn listed(versions: &[u64]) -> String {
-    versions.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
-}
-
-fn versions<const N: usize>(text: &str) -> Option<[u64; N]> {
-    text.split(',').map(|version| version.parse().ok()).collect::<Option<Vec<u64>>>()?.try_into().ok()
 }
 
 fn known(lease: &Lease) -> Known {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use futures::future::{join_all, join3, join4};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
-use kube::core::{ApiResource, DeserializeGuard, NamespaceResourceScope};
-use kube::{Api, Client, Resource};
+use kube::core::{ApiResource, DeserializeGuard};
+use kube::{Api, Client};
 
 use super::freshness::Progress;
 use super::service::Service;
 use crate::api::{Account, ApiKey, Namespaces, Suspension, names};
+use crate::server;
 
 mod reflect;
 mod sinks;
@@ -40,8 +41,8 @@ impl<'s> Place<'s> {
             None => Api::all_with(client.clone(), &suspension),
         };
         Self {
-            keys: (api(client, namespace), progress("apikeys")),
-            accounts: (api(client, namespace), progress("accounts")),
+            keys: (server::api(client, namespace), progress("apikeys")),
+            accounts: (server::api(client, namespace), progress("accounts")),
             suspensions: (suspensions, progress("suspensions")),
             is_one: namespace.is_some(),
         }
@@ -55,13 +56,6 @@ impl<'s> Place<'s> {
             reflect(&suspensions.0, Suspensions::new(service, *is_one), &suspensions.1, &service.metrics),
         );
     }
-}
-
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    namespace.map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), namespace))
 }
 
 /// Follows everything, for ever, from when the Lease is there; says to the service when every list is complete, and as of when

@@ -159,7 +159,11 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     let said =
         status::Said { problem: problem.as_ref(), suspension: suspension.as_deref(), standing: standing.as_ref() };
     let status = status::project(&facts, &said, now);
+    // Counted, and only then looked for: a key that is deleted meanwhile has been forgotten already.
     context.metrics.is_expiring(&uid, status::is_expiring(&status));
+    if context.known.key(&namespace, &key.name_any()).is_none_or(|known| known.uid() != key.uid()) {
+        context.metrics.is_expiring(&uid, false);
+    }
     status::write(context, &facts, status).await?;
     Ok(next(context, &uid, problem.as_ref(), plan::deadline(&facts, now), now))
 }

@@ -19,13 +19,16 @@ use keywright::verifier::code::Code;
 use keywright::verifier::decide::decide;
 use keywright::verifier::index::{Index, Sizes};
 use keywright::verifier::subject::{Ceiling, FullName, Key, Uid};
-use model::{EntryState, Event, KEYS, Model, NAMESPACES, NOW, TARGETS, VALUES, event};
+use model::{EntryState, Event, KEYS, Model, NAMESPACES, NOW, TARGETS, TWINS, VALUES, event};
 use proptest::prelude::*;
 use values::{credential, full, mint, pepper, presented, read_only, record_of, route};
 
 /// Every value that an ApiKey ever had.
-static TEXTS: LazyLock<Vec<[String; VALUES]>> =
-    LazyLock::new(|| KEYS.iter().map(|_| std::array::from_fn(|_| mint())).collect());
+static TEXTS: LazyLock<Vec<[String; VALUES]>> = LazyLock::new(|| {
+    let mut texts: Vec<[String; VALUES]> = KEYS.iter().map(|_| std::array::from_fn(|_| mint())).collect();
+    texts[TWINS[1]] = texts[TWINS[0]].clone();
+    texts
+});
 
 fn key(which: usize, disabled: bool) -> Key {
     let (uid, namespace, name) = KEYS[which];
@@ -150,8 +153,9 @@ proptest! {
             model.apply(event);
             for (which, texts) in TEXTS.iter().enumerate() {
                 for (value, text) in texts.iter().enumerate() {
-                    let expected = model.code(which, value);
-                    let holder = (expected != Code::Unknown).then(|| KEYS[which].0.into());
+                    let of = model.holder(which, value);
+                    let expected = model.code(of, value);
+                    let holder = (expected != Code::Unknown).then(|| KEYS[of].0.into());
                     prop_assert_eq!(answer(&index, text), (expected, holder), "{} {} after {:?}", which, value, event);
                 }
             }
@@ -164,14 +168,30 @@ proptest! {
 fn a_re_created_key_takes_the_place_of_the_one_before_and_a_late_deletion_of_that_does_nothing() {
     let index = prepared();
     index.apply_entry("uid-1", &entry(1, &only(0)));
-    index.apply_entry("uid-2", &entry(2, &only(0)));
-    index.apply_key(key(1, false));
-    assert_eq!((code(&index, &TEXTS[1][0]), code(&index, &TEXTS[2][0])), (Code::Ok, Code::Unknown));
-    index.apply_key(key(2, false));
-    assert_eq!((code(&index, &TEXTS[1][0]), code(&index, &TEXTS[2][0])), (Code::Unknown, Code::Ok));
-    index.delete_key(name(1), "uid-1".into());
     index.apply_entry("uid-2", &entry(2, &only(1)));
-    assert_eq!(code(&index, &TEXTS[2][1]), Code::Ok, "it is still known");
+    index.apply_key(key(1, false));
+    assert_eq!((code(&index, &TEXTS[1][0]), code(&index, &TEXTS[2][1])), (Code::Ok, Code::Unknown));
+    index.apply_key(key(2, false));
+    assert_eq!((code(&index, &TEXTS[1][0]), code(&index, &TEXTS[2][1])), (Code::Unknown, Code::Ok));
+    index.delete_key(name(1), "uid-1".into());
+    index.apply_entry("uid-2", &entry(2, &only(2)));
+    assert_eq!(code(&index, &TEXTS[2][2]), Code::Ok, "it is still known");
+}
+
+#[test]
+fn an_entry_that_was_taken_over_and_is_restored_once_more_neither_counts_nor_disturbs() {
+    let index = prepared();
+    let retired = EntryState { current: 1, retiring: Some((0, Some(NOW))), cloned: None };
+    index.apply_entry("uid-2", &entry(2, &retired));
+    index.apply_entry("uid-1", &entry(1, &only(0)));
+    index.apply_key(key(2, false));
+    assert_eq!(code(&index, &TEXTS[2][0]), Code::Retired, "as the key's own entry says");
+    assert_eq!(code(&index, &TEXTS[2][1]), Code::Ok);
+    index.delete_entry("uid-1".into());
+    assert_eq!(code(&index, &TEXTS[2][0]), Code::Retired);
+    index.apply_entry("uid-1", &entry(1, &only(1)));
+    index.delete_entry("uid-2".into());
+    assert_eq!(code(&index, &TEXTS[2][1]), Code::Unknown, "its ApiKey is not there");
 }
 
 #[test]

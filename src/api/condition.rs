@@ -42,6 +42,10 @@ pub enum Reason {
     Delivered,
     /// Somebody deleted the Secret.
     Removed,
+    /// The Secret of before a restore was not seen yet.
+    NotRestored,
+    /// It cannot be told which entry of before a restore the key takes over.
+    AdoptionUnclear,
     /// A scope names a resource that the Account does not list.
     UnknownScope,
     /// The key to clone from is not there.
@@ -100,6 +104,8 @@ impl Reason {
             Reason::EntryUnreadable => "EntryUnreadable",
             Reason::Delivered => "Delivered",
             Reason::Removed => "Removed",
+            Reason::NotRestored => "NotRestored",
+            Reason::AdoptionUnclear => "AdoptionUnclear",
             Reason::UnknownScope => "UnknownScope",
             Reason::CloneSourceNotFound => "CloneSourceNotFound",
             Reason::CloneSourceNotReady => "CloneSourceNotReady",

@@ -16,6 +16,11 @@ pub const API_KEY_SECRET_TYPE: &str = "keywright.dev/api-key";
 pub const ENTRY_SECRET_TYPE: &str = "keywright.dev/entry";
 /// The one key of that Secret, with the entry as JSON.
 pub const ENTRY_DATA_KEY: &str = "entry.json";
+/// On an entry: whose it is, as [`Owner::label`](crate::key::Owner::label) has it.
+pub const OWNER_LABEL: &str = "keywright.dev/owner";
+/// On an entry, set by whoever restores a backup: until the end of this day, as in `2026-11-23` (UTC), a new ApiKey of its
+/// owner's name takes it over.
+pub const ADOPT_UNTIL_LABEL: &str = "keywright.dev/adopt-until";
 /// The type of the Secret that holds the keys of the tags.
 pub const PEPPER_SECRET_TYPE: &str = "keywright.dev/pepper";
 /// The type of the Secret that holds the key which seals undelivered plaintexts.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -42,6 +43,12 @@ pub struct Entry {
     /// Since when its owner is gone. Orphans are collected late, for they may be a restore in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphaned_at: Option<Timestamp>,
+    /// The uid of the ApiKey of the same name that takes it over after a restore. From then on no other can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_to: Option<String>,
+    /// The uid of the entry that this one took over after a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_from: Option<String>,
 }
 
 /// The ApiKey that an entry belongs to.
@@ -54,6 +61,14 @@ pub struct Owner {
     pub name: String,
     /// `metadata.uid`: a re-created ApiKey is another one.
     pub uid: String,
+}
+
+impl Owner {
+    /// What its entries are labelled with, so that those of one name can be asked for: a name may be longer than a label.
+    pub fn label(&self) -> String {
+        let print = blake3::hash(format!("{}/{}", self.namespace, self.name).as_bytes());
+        HEXLOWER.encode(&print.as_bytes()[..16])
+    }
 }
 
 /// What a clone took over from its source.
@@ -100,6 +115,8 @@ pub enum Ended {
     Revealed,
     /// Somebody deleted it.
     Removed,
+    /// It was delivered in the cluster that the entry was restored from, and was not seen in this one yet.
+    Unseen,
 }
 
 /// One value of a key, without its plaintext.
@@ -217,6 +234,8 @@ impl Entry {
             retiring: None,
             secret: None,
             orphaned_at: None,
+            handed_to: None,
+            adopted_from: None,
         }
     }
 
@@ -283,6 +302,31 @@ impl Entry {
     #[must_use]
     pub fn orphaned(&self, since: Option<Timestamp>) -> Self {
         Self { orphaned_at: since, ..self.clone() }
+    }
+
+    /// The next entry, after it was decided who takes it over.
+    #[must_use]
+    pub fn handed_to(&self, uid: &str) -> Self {
+        Self { handed_to: Some(uid.to_owned()), ..self.clone() }
+    }
+
+    /// The first entry of the ApiKey that takes this one over, with the same values. A value that waits to be delivered is
+    /// sealed for its owner, so it comes sealed anew.
+    #[must_use]
+    pub fn adopted(&self, uid: &str, resealed: Option<Sealed>) -> Self {
+        let mut next = self.clone();
+        next.owner.uid = uid.to_owned();
+        next.current.sealed = resealed.or(next.current.sealed);
+        next.secret = next.secret.map(|secret| Delivery { ended: secret.ended.or(Some(Ended::Unseen)), ..secret });
+        Self { orphaned_at: None, handed_to: None, adopted_from: Some(self.owner.uid.clone()), ..next }
+    }
+
+    /// The next entry, after the Secret of before the restore was seen, under its uid in this cluster.
+    #[must_use]
+    pub fn seen(&self, secret_uid: String) -> Self {
+        let mut next = self.clone();
+        next.secret = next.secret.map(|secret| Delivery { uid: secret_uid, ended: None, ..secret });
+        next
     }
 
     /// Reads what [`Entry::to_json`] wrote.

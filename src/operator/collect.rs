@@ -1,8 +1,9 @@
 //! Collects entries whose ApiKey is gone. Late and with care, for they may be a restore in progress: an entry goes only
 //! when a live look says that its ApiKey is not there or has another uid, and said so a grace period ago; and only so
-//! many in one run. Entries of keys in namespaces that are not looked after are nobody's orphans. Its Secret goes at once: its value is refused already, and Kubernetes' garbage collector may take half
+//! many in one run. One that is offered to a new key of its name waits for it, and one that was taken over goes at once. Entries of keys in namespaces that are not looked after are nobody's orphans. Its Secret goes at once: its value is refused already, and Kubernetes' garbage collector may take half
 //! a minute, or for ever where somebody added a second owner, and until then a re-created key would find its name taken.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
 
+use super::api_key::adopt::is_open;
 use super::context::Context;
 use super::entries::{StoreError, Stored};
 use crate::api::ApiKey;
@@ -27,6 +29,15 @@ enum Verdict {
     Delete,
 }
 
+/// Who there is for an entry.
+#[derive(Clone, Copy)]
+struct Owners {
+    /// Its ApiKey.
+    alive: bool,
+    /// An ApiKey that took it over.
+    is_inherited: bool,
+}
+
 /// Looks for orphans at every interval, for ever.
 pub async fn run(context: Arc<Context>, interval: Duration, grace: Duration) {
     loop {
@@ -39,19 +50,25 @@ pub async fn run(context: Arc<Context>, interval: Duration, grace: Duration) {
 
 async fn collect(context: &Context, grace: Duration) -> Result<(), StoreError> {
     let mut deleted = 0;
-    let all = context.entries.list().await?.into_iter().flatten();
-    for stored in all.filter(|stored| context.namespaces.contain(&stored.entry.owner.namespace)) {
+    let all = context.entries.list().await?;
+    let heirs: HashMap<&str, &Entry> =
+        all.iter().filter_map(|heir| Some((heir.entry.adopted_from.as_deref()?, &heir.entry))).collect();
+    for stored in all.iter().filter(|stored| context.namespaces.contain(&stored.entry.owner.namespace)) {
         let Some(alive) = is_alive(context, &stored.entry).await else { continue };
-        let outcome = match judge(&stored.entry, alive, (context.now)(), grace) {
+        let is_inherited = match heirs.get(stored.entry.owner.uid.as_str()) {
+            Some(heir) => is_alive(context, heir).await == Some(true),
+            None => false,
+        };
+        let outcome = match judge(stored, Owners { alive, is_inherited }, (context.now)(), grace) {
             Verdict::Keep => continue,
             // Marked only when the Secret is gone, so that it is tried again.
             Verdict::Mark if !remove_secret(context, &stored.entry).await => continue,
-            Verdict::Mark => mark(context, &stored, Some((context.now)())).await,
-            Verdict::Unmark => mark(context, &stored, None).await,
+            Verdict::Mark => mark(context, stored, Some((context.now)())).await,
+            Verdict::Unmark => mark(context, stored, None).await,
             Verdict::Delete if deleted == CAP => continue,
             Verdict::Delete => {
                 deleted += 1;
-                context.entries.delete(&stored).await
+                context.entries.delete(stored).await
             }
         };
         match outcome {
@@ -107,10 +124,15 @@ async fn is_alive(context: &Context, entry: &Entry) -> Option<bool> {
     }
 }
 
-fn judge(entry: &Entry, alive: bool, now: Timestamp, grace: Duration) -> Verdict {
-    match (alive, entry.orphaned_at) {
-        (true, None) => Verdict::Keep,
-        (true, Some(_)) => Verdict::Unmark,
+fn judge(stored: &Stored, owners: Owners, now: Timestamp, grace: Duration) -> Verdict {
+    // Where the label is no date, a person still has to say what is meant.
+    let is_offered = stored.adopt_until().is_some_and(|until| is_open(until, now).unwrap_or(true));
+    match (owners.alive, stored.entry.orphaned_at) {
+        (true, None) if stored.adopt_until().is_none() => Verdict::Keep,
+        // Offered, it would come back with the next key of its name.
+        (true, _) => Verdict::Unmark,
+        (false, _) if owners.is_inherited => Verdict::Delete,
+        (false, _) if is_offered => Verdict::Keep,
         (false, None) => Verdict::Mark,
         (false, Some(since)) => {
             let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
@@ -129,22 +151,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_orphan_is_marked_first_and_deleted_only_after_the_grace_period() {
+    fn an_orphan_is_marked_first_and_deleted_only_after_the_grace_period_unless_it_is_offered_or_taken_over() {
         let stored = r#"{"format":1,"owner":{"namespace":"shop","name":"billing","uid":"u-1"},"lastSerial":1,"current":{"id":"7hx3k9m2pq4d","prefix":"kw","serial":1,"issuedAt":"2026-11-22T10:00:00Z","hash":"x","tag":"1:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="}}"#;
         let entry = Entry::from_json(stored.as_bytes()).unwrap();
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let marked = entry.orphaned(Some(at("2026-11-22T00:00:00Z")));
-        let day = Duration::from_hours(24);
+        let entry = |until: Option<&str>| Stored::for_tests(entry.clone(), None, until);
+        let marked =
+            |until| Stored::for_tests(entry(None).entry.orphaned(Some(at("2026-11-22T00:00:00Z"))), None, until);
         let noon = at("2026-11-22T12:00:00Z");
-        assert_eq!(judge(&entry, true, noon, day), Verdict::Keep);
-        assert_eq!(judge(&entry, false, noon, day), Verdict::Mark);
-        assert_eq!(judge(&marked, true, noon, day), Verdict::Unmark);
-        assert_eq!(judge(&marked, false, noon, day), Verdict::Keep);
-        assert_eq!(
-            judge(&marked, false, at("2026-11-21T00:00:00Z"), day),
-            Verdict::Keep,
-            "a clock set back deletes nothing"
-        );
-        assert_eq!(judge(&marked, false, at("2026-11-23T00:00:00Z"), day), Verdict::Delete);
+        let judged = |stored: Stored, alive, is_inherited, now| {
+            judge(&stored, Owners { alive, is_inherited }, now, Duration::from_hours(24))
+        };
+        assert_eq!(judged(entry(None), true, false, noon), Verdict::Keep);
+        assert_eq!(judged(entry(None), false, false, noon), Verdict::Mark);
+        assert_eq!(judged(marked(None), true, false, noon), Verdict::Unmark);
+        assert_eq!(judged(marked(None), false, false, noon), Verdict::Keep);
+        let back = at("2026-11-21T00:00:00Z");
+        assert_eq!(judged(marked(None), false, false, back), Verdict::Keep, "a clock set back deletes nothing");
+        let late = at("2026-11-23T00:00:00Z");
+        assert_eq!(judged(marked(None), false, false, late), Verdict::Delete);
+
+        let (open, over) = (Some("2026-11-23"), Some("2026-11-22"));
+        assert_eq!(judged(entry(open), false, false, noon), Verdict::Keep, "it waits for a key of its name");
+        assert_eq!(judged(marked(open), false, false, late), Verdict::Keep);
+        assert_eq!(judged(marked(Some("soon")), false, false, late), Verdict::Keep, "somebody meant something");
+        assert_eq!(judged(marked(over), false, false, late), Verdict::Delete);
+        assert_eq!(judged(entry(open), true, false, noon), Verdict::Unmark, "its own key is there");
+        assert_eq!(judged(entry(None), false, true, noon), Verdict::Delete, "another key has its values");
+        assert_eq!(judged(entry(open), false, true, noon), Verdict::Delete, "also when it is restored once more");
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
 
 use super::write;
 use crate::api::names;
-use crate::key::{Entry, EntryError};
+use crate::key::{Entry, EntryError, Owner};
 
 /// How many entries one page of a list holds.
 const PAGE: u32 = 500;
@@ -19,19 +20,42 @@ const PAGE: u32 = 500;
 pub struct Entries(Api<Secret>);
 
 /// An entry and the version of it that was read.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Stored {
     /// The entry.
     pub entry: Entry,
     version: String,
     /// The uid of the Secret that holds it.
     secret_uid: String,
+    /// When that Secret was made: in this cluster, also where the entry was restored.
+    made_at: Option<Timestamp>,
+    /// Until when a new ApiKey of its owner's name takes it over: [`names::ADOPT_UNTIL_LABEL`].
+    adopt_until: Option<String>,
 }
 
 impl Stored {
     /// The resourceVersion of it that was read or written.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Until when a new ApiKey of its owner's name takes it over, as whoever restored it has written.
+    pub fn adopt_until(&self) -> Option<&str> {
+        self.adopt_until.as_deref()
+    }
+
+    /// Was its owner missing already when it came into this cluster? Then its key had been deleted, and is not to come back.
+    pub fn came_as_an_orphan(&self) -> bool {
+        self.entry.orphaned_at.is_some_and(|orphaned| self.made_at.is_none_or(|made| orphaned < made))
+    }
+}
+
+#[cfg(test)]
+impl Stored {
+    /// As if it had been read.
+    pub fn for_tests(entry: Entry, made_at: Option<Timestamp>, adopt_until: Option<&str>) -> Self {
+        let adopt_until = adopt_until.map(str::to_owned);
+        Self { entry, version: String::new(), secret_uid: String::new(), made_at, adopt_until }
     }
 }
 
@@ -63,18 +87,36 @@ impl Entries {
         self.0.get_opt(uid).await.map_err(api)?.map(stored).transpose()
     }
 
-    /// Every entry, page by page; `None` for one that cannot be read.
-    pub async fn list(&self) -> Result<Vec<Option<Stored>>, StoreError> {
+    /// Every entry that can be read, page by page.
+    pub async fn list(&self) -> Result<Vec<Stored>, StoreError> {
         let mut all = Vec::new();
-        let mut page = ListParams::default().fields(&format!("type={}", names::ENTRY_SECRET_TYPE)).limit(PAGE);
+        let mut page = of_our_type().limit(PAGE);
         loop {
             let list = self.0.list(&page).await.map_err(api)?;
-            all.extend(list.items.into_iter().map(|secret| stored(secret).ok()));
+            all.extend(list.items.into_iter().filter_map(|secret| stored(secret).ok()));
             match list.metadata.continue_ {
                 Some(token) if !token.is_empty() => page = page.continue_token(&token),
                 _ => return Ok(all),
             }
         }
+    }
+
+    /// The entries of all ApiKeys that ever had this one's name, as the API server has them now. One that cannot be read
+    /// is an error only where it is to be taken over: nobody else asks for what is in it.
+    pub async fn of_name(&self, owner: &Owner) -> Result<Vec<Stored>, StoreError> {
+        let of_name = of_our_type().labels(&format!("{}={}", names::OWNER_LABEL, owner.label()));
+        let mut found = Vec::new();
+        for secret in self.0.list(&of_name).await.map_err(api)?.items {
+            let is_to_be_adopted = secret.labels().contains_key(names::ADOPT_UNTIL_LABEL);
+            match stored(secret) {
+                Ok(stored) => found.push(stored),
+                Err(error) if is_to_be_adopted => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let is_of_name =
+            |s: &Stored| (&s.entry.owner.namespace, &s.entry.owner.name) == (&owner.namespace, &owner.name);
+        Ok(found.into_iter().filter(is_of_name).collect())
     }
 
     /// The first write of an entry. [`StoreError::Lost`] when there is one.
@@ -106,12 +148,18 @@ fn api(error: kube::Error) -> StoreError {
     }
 }
 
+fn of_our_type() -> ListParams {
+    ListParams::default().fields(&format!("type={}", names::ENTRY_SECRET_TYPE))
+}
+
 fn secret(entry: &Entry, version: Option<String>) -> Result<Secret, StoreError> {
+    let mut labels = write::labels();
+    labels.insert(names::OWNER_LABEL.to_owned(), entry.owner.label());
     Ok(Secret {
         metadata: ObjectMeta {
             name: Some(entry.owner.uid.clone()),
             namespace: Some(names::ENTRIES_NAMESPACE.to_owned()),
-            labels: Some(write::labels()),
+            labels: Some(labels),
             resource_version: version,
             ..ObjectMeta::default()
         },
@@ -127,5 +175,7 @@ fn stored(secret: Secret) -> Result<Stored, StoreError> {
         entry: Entry::from_json(&json.0)?,
         version: secret.metadata.resource_version.unwrap_or_default(),
         secret_uid: secret.metadata.uid.unwrap_or_default(),
+        made_at: secret.metadata.creation_timestamp.map(|at| at.0),
+        adopt_until: secret.metadata.labels.unwrap_or_default().remove(names::ADOPT_UNTIL_LABEL),
     })
 }

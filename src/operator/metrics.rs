@@ -27,6 +27,8 @@ pub struct Metrics {
     pub orphans_collected: Counter,
     /// Lists of the verifiers' Leases.
     pub lease_lists: Counter,
+    /// Entries that were taken over after a restore.
+    pub adopted: Counter,
     /// Leases of silent verifiers that were deleted.
     pub leases_collected: Counter,
     /// Verifiers that were not waited for any longer before a value was delivered.
@@ -53,6 +55,7 @@ impl Metrics {
             delivered: Counter::default(),
             swaps_lost: Counter::default(),
             orphans_collected: Counter::default(),
+            adopted: Counter::default(),
             lease_lists: Counter::default(),
             leases_collected: Counter::default(),
             verifiers_passed_over: Counter::default(),
@@ -69,6 +72,7 @@ impl Metrics {
             ("keywright_values_delivered", "Values delivered in a Secret", &metrics.delivered),
             ("keywright_swaps_lost", "Compare-and-swaps on an entry lost to somebody else", &metrics.swaps_lost),
             ("keywright_orphans_collected", "Entries of deleted keys that were removed", &metrics.orphans_collected),
+            ("keywright_entries_adopted", "Entries that were taken over after a restore", &metrics.adopted),
             ("keywright_lease_lists", "Lists of the verifiers' Leases", &metrics.lease_lists),
             ("keywright_leases_collected", "Leases of silent verifiers that were deleted", &metrics.leases_collected),
             (

@@ -34,6 +34,17 @@ pub enum WriteOutcome {
     Immutable,
 }
 
+/// What stands under the name of a Secret that was delivered before a restore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// That Secret, under this uid.
+    Uid(String),
+    /// Nothing.
+    Nothing,
+    /// Another, or one with another value.
+    Other,
+}
+
 /// Why a full write of ours was refused, where that says what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
@@ -105,18 +116,45 @@ impl Secrets {
     /// Is the Secret that was delivered still there? A dry run of an update tells. With its uid, unless it was revealed:
     /// then it is gone, and whatever of ours stands under the name is meant.
     pub async fn look(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Presence, kube::Error> {
+        let uid = delivery.ended.is_none().then_some(delivery.uid.as_str());
+        match self.try_to_update(key, serial, delivery, uid).await? {
+            Ok(_) => Ok(Presence::Present),
+            Err(Refusal::NotThere) => Ok(Presence::Missing),
+            // Another uid, another type, or another owner.
+            Err(Refusal::Exists | Refusal::NotOurs) => Ok(Presence::Other),
+            Err(Refusal::Immutable) => Ok(Presence::Present),
+        }
+    }
+
+    /// Where is the Secret that was delivered before a restore? It must be of this ApiKey and hold the value of this
+    /// serial: the policy refuses a lower serial than the one that is there, so a write with the one before is refused
+    /// exactly where it is that very one or a newer, and a newer one refuses this serial too.
+    pub async fn find(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Found, kube::Error> {
+        let uid = match self.try_to_update(key, serial, delivery, None).await? {
+            Ok(uid) => uid,
+            Err(Refusal::NotThere) => return Ok(Found::Nothing),
+            Err(Refusal::Exists | Refusal::NotOurs | Refusal::Immutable) => return Ok(Found::Other),
+        };
+        Ok(match self.try_to_update(key, serial.saturating_sub(1), delivery, Some(&uid)).await? {
+            Err(Refusal::NotOurs) => Found::Uid(uid),
+            Ok(_) | Err(_) => Found::Other,
+        })
+    }
+
+    /// What would become of a full update: the uid of what is there, or why it is refused.
+    async fn try_to_update(
+        &self,
+        key: &ApiKey,
+        serial: u64,
+        delivery: &Delivery,
+        uid: Option<&str>,
+    ) -> Result<Result<String, Refusal>, kube::Error> {
         let mut secret = body(key, serial, |_| Vec::new());
         secret.metadata.name = Some(delivery.name.clone());
-        secret.metadata.uid = delivery.ended.is_none().then(|| delivery.uid.clone());
+        secret.metadata.uid = uid.map(str::to_owned);
         match self.api(key).replace(&delivery.name, &write::dry_run_by_us(), &secret).await {
-            Ok(_) => Ok(Presence::Present),
-            Err(error) => match refusal(&error) {
-                Some(Refusal::NotThere) => Ok(Presence::Missing),
-                // Another uid, another type, or another owner.
-                Some(Refusal::Exists | Refusal::NotOurs) => Ok(Presence::Other),
-                Some(Refusal::Immutable) => Ok(Presence::Present),
-                None => Err(error),
-            },
+            Ok(there) => Ok(Ok(there.uid().unwrap_or_default())),
+            Err(error) => refusal(&error).map(Err).ok_or(error),
         }
     }
 

@@ -32,16 +32,28 @@ pub struct Index {
 enum Slot {
     /// Its ApiKey is there.
     Live(Live),
-    /// Its ApiKey is not there, or not any more.
-    Waiting(Value),
+    /// The ApiKey of this entry is not there, or not any more.
+    Waiting(Uid, Value),
 }
 
 impl Slot {
     fn value(&self) -> &Value {
         match self {
             Self::Live(live) => &live.value,
-            Self::Waiting(value) => value,
+            Self::Waiting(_, value) => value,
         }
+    }
+
+    /// The entry that it is of.
+    fn uid(&self) -> Uid {
+        match self {
+            Self::Live(live) => live.subject.uid(),
+            Self::Waiting(uid, _) => *uid,
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self, Self::Live(_))
     }
 }
 
@@ -50,6 +62,9 @@ impl Slot {
 struct Sources {
     keys: HashMap<FullName, Arc<Subject>>,
     entries: HashMap<Uid, Record>,
+    /// What further entries say of a value, as after a restore: one was taken over, and is there once more. In the index is
+    /// the one whose ApiKey is there.
+    doubles: HashMap<KeyId, Vec<(Uid, Value)>>,
     accounts: HashMap<FullName, Arc<AccountCell>>,
     suspensions: HashMap<Uid, Suspended>,
     /// How many suspensions each target has.
@@ -59,6 +74,12 @@ struct Sources {
 }
 
 impl Sources {
+    /// Is the ApiKey of this entry there?
+    fn is_live(&self, uid: Uid) -> bool {
+        let owner = self.entries.get(&uid).and_then(|record| self.keys.get(&record.owner));
+        owner.is_some_and(|key| key.uid() == uid)
+    }
+
     /// What a value of this entry is now.
     fn slot(&self, uid: Uid, owner: FullName, value: Value) -> Slot {
         match self.keys.get(&owner).filter(|key| key.uid() == uid) {
@@ -66,7 +87,7 @@ impl Sources {
                 let suspended = self.suspended.contains_key(&Suspended { kind: TargetKind::ApiKey, target: owner });
                 Slot::Live(Live::new(value, subject.clone(), suspended))
             }
-            None => Slot::Waiting(value),
+            None => Slot::Waiting(uid, value),
         }
     }
 }
@@ -119,7 +140,7 @@ impl View<'_> {
     pub fn get(&self, id: KeyId) -> Option<&Live> {
         match self.values.get(&id)? {
             Slot::Live(live) => Some(live),
-            Slot::Waiting(_) => None,
+            Slot::Waiting(..) => None,
         }
     }
 }
@@ -217,20 +238,21 @@ impl Index {
             Record { owner, current: entry.current.id, retiring: entry.retiring.as_ref().map(|retiring| retiring.id) };
         let kept: Vec<KeyId> = record.values().collect();
         if let Some(before) = sources.entries.insert(uid_print, record) {
-            self.remove(&mut sources, before.values().filter(|id| !kept.contains(id)));
+            self.remove(&mut sources, uid_print, before.values().filter(|id| !kept.contains(id)));
         }
         let pepper = self.pepper.load();
         for credential in entry.credentials() {
             let mut value = Value::read(credential, cloned.as_ref(), pepper.as_deref());
             // What was proven of a value stays proven while its record is the same; a relist brings every entry again.
-            if let Some(before) = self.values.pin().get(&credential.id).map(Slot::value)
+            if let Some(before) =
+                self.values.pin().get(&credential.id).filter(|slot| slot.uid() == uid_print).map(Slot::value)
                 && value.record.is_some()
                 && (value.serial, &value.record) == (before.serial, &before.record)
             {
                 value.tag = before.tag;
             }
             let slot = sources.slot(uid_print, owner, value);
-            self.put(&mut sources, credential.id, slot);
+            self.put(&mut sources, uid_print, credential.id, slot);
         }
     }
 
@@ -238,17 +260,16 @@ impl Index {
     pub fn delete_entry(&self, uid: Uid) {
         let mut sources = self.sources();
         if let Some(record) = sources.entries.remove(&uid) {
-            self.remove(&mut sources, record.values());
+            self.remove(&mut sources, uid, record.values());
         }
     }
 
     /// The list of entries is complete: what it did not name is gone.
     pub fn reset_entries(&self, listed: &HashSet<Uid>) {
         let mut sources = self.sources();
-        let gone: Vec<Record> =
-            sources.entries.extract_if(|uid, _| !listed.contains(uid)).map(|(_, record)| record).collect();
-        for record in gone {
-            self.remove(&mut sources, record.values());
+        let gone: Vec<(Uid, Record)> = sources.entries.extract_if(|uid, _| !listed.contains(uid)).collect();
+        for (uid, record) in gone {
+            self.remove(&mut sources, uid, record.values());
         }
     }
 
@@ -337,9 +358,9 @@ impl Index {
         if let Some(Slot::Live(live)) = values.get(&id)
             && live.record().is_some_and(|known| *known.as_str() == *record)
         {
-            let value = Value { tag, ..live.value.clone() };
-            let slot = sources.slot(live.subject.uid(), FullName::from(live.subject.full_name()), value);
-            self.put(&mut sources, id, slot);
+            let (uid, value) = (live.subject.uid(), Value { tag, ..live.value.clone() });
+            let slot = sources.slot(uid, FullName::from(live.subject.full_name()), value);
+            self.put(&mut sources, uid, id, slot);
         }
     }
 
@@ -348,22 +369,59 @@ impl Index {
         let Some(record) = sources.entries.get(&uid) else { return };
         let (owner, ids) = (record.owner, record.values());
         for id in ids {
-            if let Some(value) = self.values.pin().get(&id).map(|slot| slot.value().clone()) {
+            let own = self.values.pin().get(&id).filter(|slot| slot.uid() == uid).map(|slot| slot.value().clone());
+            let double = || Some(sources.doubles.get(&id)?.iter().find(|(of, _)| *of == uid)?.1.clone());
+            if let Some(value) = own.or_else(double) {
                 let slot = sources.slot(uid, owner, value);
-                self.put(sources, id, slot);
+                self.put(sources, uid, id, slot);
             }
         }
     }
 
-    fn put(&self, sources: &mut Sources, id: KeyId, slot: Slot) {
-        let is_live = matches!(slot, Slot::Live(_));
-        let was_live = matches!(self.values.pin().insert(id, slot), Some(Slot::Live(_)));
-        sources.live = sources.live + usize::from(is_live) - usize::from(was_live);
+    fn put(&self, sources: &mut Sources, uid: Uid, id: KeyId, slot: Slot) {
+        let values = self.values.pin();
+        let other = values.get(&id).filter(|other| other.uid() != uid);
+        if other.is_none() && !sources.doubles.contains_key(&id) {
+            let is_live = slot.is_live();
+            let was_live = values.insert(id, slot).is_some_and(Slot::is_live);
+            sources.live = sources.live + usize::from(is_live) - usize::from(was_live);
+            return;
+        }
+        let mut claims = self.claims(sources, id);
+        claims.retain(|(of, _)| *of != uid);
+        claims.push((uid, slot.value().clone()));
+        self.settle(sources, id, claims);
     }
 
-    fn remove(&self, sources: &mut Sources, values: impl Iterator<Item = KeyId>) {
-        for id in values {
-            sources.live -= usize::from(matches!(self.values.pin().remove(&id), Some(Slot::Live(_))));
+    fn remove(&self, sources: &mut Sources, uid: Uid, ids: impl Iterator<Item = KeyId>) {
+        for id in ids {
+            let mut claims = self.claims(sources, id);
+            claims.retain(|(of, _)| *of != uid);
+            self.settle(sources, id, claims);
+        }
+    }
+
+    /// What all entries say of a value.
+    fn claims(&self, sources: &mut Sources, id: KeyId) -> Vec<(Uid, Value)> {
+        let mut claims = sources.doubles.remove(&id).unwrap_or_default();
+        claims.extend(self.values.pin().get(&id).map(|slot| (slot.uid(), slot.value().clone())));
+        claims
+    }
+
+    /// Of them the one counts whose ApiKey is there. Two have the same name, so only one can.
+    fn settle(&self, sources: &mut Sources, id: KeyId, mut claims: Vec<(Uid, Value)>) {
+        let values = self.values.pin();
+        let live = claims.iter().position(|(uid, _)| sources.is_live(*uid));
+        let counts = live.or(claims.len().checked_sub(1)).map(|at| claims.swap_remove(at));
+        let slot = counts.and_then(|(uid, value)| Some(sources.slot(uid, sources.entries.get(&uid)?.owner, value)));
+        let is_live = slot.as_ref().is_some_and(Slot::is_live);
+        let before = match slot {
+            Some(slot) => values.insert(id, slot),
+            None => values.remove(&id),
+        };
+        sources.live = sources.live + usize::from(is_live) - usize::from(before.is_some_and(Slot::is_live));
+        if !claims.is_empty() {
+            sources.doubles.insert(id, claims);
         }
     }
 

@@ -11,6 +11,9 @@ use proptest::prelude::*;
 pub const KEYS: [(&str, &str, &str); 4] =
     [("uid-0", "shop", "first"), ("uid-1", "shop", "second"), ("uid-2", "shop", "second"), ("uid-3", "mall", "second")];
 
+/// Which of them have the same values: the third took over the entry of the second, which may be restored once more.
+pub const TWINS: [usize; 2] = [1, 2];
+
 /// Where the accounts are; each is called `acme`, as every key says.
 pub const NAMESPACES: [&str; 2] = ["shop", "mall"];
 
@@ -152,6 +155,13 @@ impl Model {
             // It says nothing that was not known.
             Event::Remember { .. } => {}
         }
+    }
+
+    /// Who answers for a value of this key: of twins the one that is there.
+    pub fn holder(&self, which: usize, value: usize) -> usize {
+        let names = |entry: &EntryState| entry.current == value || entry.retiring.is_some_and(|(of, _)| of == value);
+        let answers = |twin: &&usize| self.joined(**twin).is_some_and(|(_, entry)| names(entry));
+        if TWINS.contains(&which) { *TWINS.iter().find(answers).unwrap_or(&which) } else { which }
     }
 
     /// What a call that writes is told.

@@ -4,14 +4,15 @@
 use kube::ResourceExt;
 
 use super::Error;
+use super::adopt::owner;
 use super::events;
 use super::facts::{Facts, Presence, Problem};
 use super::plan::Action;
 use crate::api::{ApiKey, Reason, SecretItem, names};
-use crate::key::{Cloned, Credential, Ended, Entry, EntryError, Minting, Owner, Plaintext};
+use crate::key::{Cloned, Credential, Ended, Entry, EntryError, Minting, Plaintext};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
-use crate::operator::secrets::{WriteOutcome, Written};
+use crate::operator::secrets::{Found, WriteOutcome, Written};
 use crate::operator::site_ids;
 
 /// How far it came.
@@ -57,6 +58,9 @@ pub async fn execute(
                 }
                 Delivered::Gated => return Ok(Outcome { entry: Some(stored), is_gated: true, ..outcome }),
             },
+            (Action::NoteSeen, Some(stored)) => {
+                outcome.entry = Some(note_seen(context, facts.key, &stored).await?);
+            }
             (Action::NoteRemoved, Some(stored)) => {
                 outcome.entry = Some(end(context, stored, Ended::Removed).await?);
             }
@@ -69,7 +73,9 @@ pub async fn execute(
                 outcome.secret = Some(Presence::Missing);
             }
             // The plan and the entry do not fit together: somebody changed it.
-            (Action::Deliver | Action::NoteRemoved | Action::Conceal, None) => return Err(StoreError::Lost.into()),
+            (Action::Deliver | Action::NoteSeen | Action::NoteRemoved | Action::Conceal, None) => {
+                return Err(StoreError::Lost.into());
+            }
         }
     }
     Ok(outcome)
@@ -83,6 +89,15 @@ async fn end(context: &Context, stored: Stored, how: Ended) -> Result<Stored, Er
     Ok(context.entries.replace(&stored, &stored.entry.ended(how)).await?)
 }
 
+/// Its uid in this cluster is what every later look goes by.
+async fn note_seen(context: &Context, key: &ApiKey, stored: &Stored) -> Result<Stored, Error> {
+    let (delivery, delivered) = stored.entry.newest_delivery().ok_or(StoreError::Lost)?;
+    match context.secrets.find(key, delivered.serial, delivery).await? {
+        Found::Uid(uid) => Ok(context.entries.replace(stored, &stored.entry.seen(uid)).await?),
+        Found::Nothing | Found::Other => Err(StoreError::Lost.into()),
+    }
+}
+
 /// The commit point: from here on this value is the one of this serial.
 async fn mint(
     context: &Context,
@@ -93,11 +108,7 @@ async fn mint(
     cloned: Option<Cloned>,
 ) -> Result<Stored, Error> {
     let key = facts.key;
-    let owner = Owner {
-        namespace: key.namespace().unwrap_or_default(),
-        name: key.name_any(),
-        uid: key.uid().unwrap_or_default(),
-    };
+    let owner = owner(key);
     let prefix = facts.account.map_or(names::DEFAULT_KEY_PREFIX, |account| account.spec.prefix());
     let credential = record(context, Plaintext::mint(prefix)?, serial, revision, &owner.uid).await?;
     let stored = match before {

@@ -25,7 +25,7 @@ pub struct Facts<'a> {
 /// What stands under the name of a delivered Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Ours.
+    /// Ours; of one that was delivered before a restore, that it is the very one.
     Present,
     /// Nothing.
     Missing,

@@ -13,13 +13,14 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::enforcement::GATE_BOUND;
-use super::entries::StoreError;
+use super::entries::{StoreError, Stored};
 use super::router::FullName;
 use super::streams::requests;
 use crate::api::{ApiKey, Reason, TargetKind};
-use crate::key::MintError;
+use crate::key::{Ended, MintError};
 use crate::server::Shutdown;
 
+pub mod adopt;
 mod events;
 mod execute;
 pub mod facts;
@@ -28,6 +29,7 @@ mod observe;
 pub mod plan;
 mod status;
 
+use adopt::{Adoption, adopt};
 use facts::{Facts, Problem};
 use plan::plan;
 
@@ -128,10 +130,10 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
         source: None,
         warn_before: context.warn_before,
     };
-    let (outcome, problem) = match observe::entry(context, &uid).await? {
-        Err(unreadable) => {
+    let (outcome, problem) = match entry(context, key, &uid).await? {
+        Err(problem) => {
             let nothing = execute::Outcome { entry: None, secret: None, blocked: None, is_gated: false };
-            (nothing, Some(Problem::new(Reason::EntryUnreadable, unreadable)))
+            (nothing, Some(problem))
         }
         Ok(entry) => {
             let read = entry.as_ref().map(|stored| stored.entry.clone());
@@ -165,21 +167,41 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
         context.metrics.is_expiring(&uid, false);
     }
     status::write(context, &facts, status).await?;
-    Ok(next(context, &uid, problem.as_ref(), plan::deadline(&facts, now), now))
+    Ok(next(context, &facts, problem.as_ref(), now))
+}
+
+/// The key's record, be it one of before a restore; or why it cannot be told what it is.
+async fn entry(context: &Context, key: &ApiKey, uid: &str) -> Result<Result<Option<Stored>, Problem>, Error> {
+    Ok(match observe::entry(context, uid).await? {
+        Err(unreadable) => Err(Problem::new(Reason::EntryUnreadable, unreadable)),
+        Ok(Some(stored)) => Ok(Some(stored)),
+        Ok(None) => match adopt(context, key).await? {
+            Adoption::Nothing => Ok(None),
+            Adoption::Done(stored) => Ok(Some(*stored)),
+            Adoption::Refused(problem) => Err(problem),
+        },
+    })
 }
 
 /// When to look again. What only a change of ApiKey or Account can mend waits for that; what stands in the way
 /// elsewhere, as a foreign Secret does, cannot be watched and is looked at again after a growing pause.
-fn next(context: &Context, uid: &str, problem: Option<&Problem>, deadline: Option<Timestamp>, now: Timestamp) -> Next {
+fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Timestamp) -> Next {
     let blocked_elsewhere = problem.is_some_and(|p| {
-        matches!(p.reason, Reason::SecretConflict | Reason::SecretImmutable | Reason::EntryUnreadable)
+        matches!(
+            p.reason,
+            Reason::SecretConflict | Reason::SecretImmutable | Reason::EntryUnreadable | Reason::AdoptionUnclear
+        )
     });
-    let pause = if blocked_elsewhere {
-        context.backoff.while_in_the_way(uid)
+    let delivery = facts.entry.and_then(|entry| entry.secret.as_ref());
+    let is_unseen = delivery.is_some_and(|delivery| delivery.ended == Some(Ended::Unseen));
+    let uid = facts.key.uid().unwrap_or_default();
+    let pause = if blocked_elsewhere || is_unseen {
+        context.backoff.while_in_the_way(&uid)
     } else {
-        context.backoff.forget(uid);
+        context.backoff.forget(&uid);
         REST
     };
-    let until_deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    let until_deadline =
+        plan::deadline(facts, now).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     Next::requeue(until_deadline.map_or(pause, |until| until.min(pause)))
 }

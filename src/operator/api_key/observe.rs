@@ -10,6 +10,7 @@ use crate::api::ApiKey;
 use crate::key::{Cloned, Ended, Entry};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
+use crate::operator::secrets::Found;
 
 /// The entry; in words why, when it cannot be read. Nothing is minted then, for there is a value already.
 pub async fn entry(context: &Context, uid: &str) -> Result<Result<Option<Stored>, String>, Error> {
@@ -23,6 +24,13 @@ pub async fn entry(context: &Context, uid: &str) -> Result<Result<Option<Stored>
 /// What stands under the name of the Secret, once a value was delivered. After somebody has removed it, nobody asks.
 pub async fn secret(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> Result<Option<Presence>, Error> {
     match entry.and_then(Entry::newest_delivery) {
+        Some((delivery, delivered)) if delivery.ended == Some(Ended::Unseen) => {
+            Ok(Some(match context.secrets.find(key, delivered.serial, delivery).await? {
+                Found::Uid(_) => Presence::Present,
+                Found::Nothing => Presence::Missing,
+                Found::Other => Presence::Other,
+            }))
+        }
         Some((delivery, delivered)) if delivery.ended != Some(Ended::Removed) => {
             Ok(Some(context.secrets.look(key, delivered.serial, delivery).await?))
         }

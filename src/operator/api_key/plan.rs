@@ -23,6 +23,8 @@ pub enum Action {
     },
     /// Write the committed value into the Secret, then mark it delivered.
     Deliver,
+    /// Note in the entry which Secret is the one that was delivered before a restore.
+    NoteSeen,
     /// Note in the entry that somebody deleted the Secret.
     NoteRemoved,
     /// Note in the entry that the value was shown for its time, and delete whatever of ours stands under the name.
@@ -97,7 +99,10 @@ fn housekeeping(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Option<Acti
         (None, Presence::Present) => concealed_at(facts.key, entry).filter(|at| *at <= now).map(|_| Action::Conceal),
         // A leader that slept may have written it again.
         (Some(Ended::Revealed), Presence::Present) => Some(Action::Conceal),
-        (None | Some(Ended::Revealed), Presence::Other | Presence::Missing) | (Some(Ended::Removed), _) => None,
+        (Some(Ended::Unseen), Presence::Present) => Some(Action::NoteSeen),
+        // A restore may bring it later, so it counts as removed only where it was there.
+        (None | Some(Ended::Revealed | Ended::Unseen), Presence::Other | Presence::Missing)
+        | (Some(Ended::Removed), _) => None,
     }
 }
 

@@ -71,7 +71,7 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
         }
     }
     let newest_delivery = facts.entry.and_then(Entry::newest_delivery).map(|(delivery, _)| delivery);
-    let (available, reason, message) = secret_available(newest_delivery, facts.secret);
+    let (available, reason, message) = secret_available(facts.key, newest_delivery, facts.secret);
     conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
     enforcement::say(&mut conditions, said.standing, &before, generation);
     if let Some(suspension) = said.suspension {
@@ -100,7 +100,7 @@ fn issued(facts: &Facts<'_>, delivery: &Delivery, now: Timestamp) -> String {
     format!("minted, and delivered in Secret {}", delivery.name)
 }
 
-fn secret_available(delivery: Option<&Delivery>, presence: Option<Presence>) -> (bool, Reason, String) {
+fn secret_available(key: &ApiKey, delivery: Option<&Delivery>, presence: Option<Presence>) -> (bool, Reason, String) {
     let Some(Delivery { name, ended, .. }) = delivery else {
         return (false, Reason::Issuing, "not delivered yet".to_owned());
     };
@@ -112,6 +112,7 @@ fn secret_available(delivery: Option<&Delivery>, presence: Option<Presence>) -> 
                 "Secret {name} was shown for its time and deleted; the key goes on working for whoever has its value. For a new value raise spec.rotation.revision"
             ),
         ),
+        (Some(Ended::Unseen), presence) => (false, Reason::NotRestored, not_restored(key, name, presence)),
         (Some(Ended::Removed), _) | (None, Some(Presence::Missing) | None) => (
             false,
             Reason::Removed,
@@ -128,6 +129,21 @@ fn secret_available(delivery: Option<&Delivery>, presence: Option<Presence>) -> 
         ),
         (None, Some(Presence::Present)) => (true, Reason::Delivered, format!("Secret {name} holds the value")),
     }
+}
+
+/// What to type, for nobody but its owner's cluster can tell that a Secret is this key's.
+fn not_restored(key: &ApiKey, secret: &str, presence: Option<Presence>) -> String {
+    let why = "the key goes on working for whoever has its value";
+    if presence != Some(Presence::Other) {
+        return format!(
+            "Secret {secret} was not restored with the key; {why}. Restore it, or raise spec.rotation.revision for a new value"
+        );
+    }
+    let owner = serde_json::to_string(&write::owned_by(key)).unwrap_or_default();
+    format!(
+        r#"Secret {secret} is there and is not this key's, or holds another value of it; {why}. If it was restored with the key, hand it over: kubectl patch secret {secret} -n {} --type=merge -p '{{"metadata":{{"ownerReferences":[{owner}]}}}}'; if not, delete it and raise spec.rotation.revision for a new value"#,
+        key.namespace().unwrap_or_default()
+    )
 }
 
 fn state(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> State {
@@ -171,6 +187,8 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::SealingKeyLost
         | Reason::Delivered
         | Reason::Removed
+        | Reason::NotRestored
+        | Reason::AdoptionUnclear
         | Reason::Revealed
         | Reason::ExpiresSoon
         | Reason::MembersNeedOwnNamespace

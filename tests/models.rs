@@ -1,4 +1,4 @@
-//! The two protocols, checked: every order in which things can happen, and what happens when a rule is not kept.
+//! The protocols, checked: every order in which things can happen, and what happens when a rule is not kept.
 
 #![allow(clippy::panic, clippy::unwrap_used)]
 // The stories are worth reading: `cargo test --test models -- --nocapture`.
@@ -6,6 +6,8 @@
 // What is explored is small, and asked by reference all the same, as every model is.
 #![allow(clippy::trivially_copy_pass_by_ref)]
 
+#[path = "models/adoption.rs"]
+mod adoption;
 #[path = "models/enforced/mod.rs"]
 mod enforced;
 #[path = "models/explorer.rs"]

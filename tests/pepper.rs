@@ -100,3 +100,29 @@ async fn keys_outlive_the_pepper_at_the_price_of_one_slow_check_each() {
     }
     assert_eq!(slow_checks(&fresh).await, 0);
 }
+
+/// By the commands of docs/BACKUP.md.
+#[tokio::test]
+async fn a_pepper_is_rotated_by_another_beside_it_and_every_key_goes_on_without_a_slow_check() {
+    let folder = std::env::temp_dir().join(format!("keywright-test-{}", std::process::id())).join("rotated");
+    let cluster = Cluster::start(&folder).await.unwrap();
+    let operator = Running::operator(&cluster, &[]).await.unwrap().ready().await;
+    let space = Space::new(&cluster).await;
+    let old = space.ready_key("old").await;
+    let verifier = Running::verifier(&cluster, &[]).await.unwrap().ready().await;
+    let version = jiff::Timestamp::now().as_second() + 60;
+    let patch = format!(r#"{{"data":{{"{version}":"{}"}}}}"#, data_encoding::BASE64.encode(&[7; 32]));
+    let args = ["patch", "secret", "keywright-pepper", "-n", "keywright-entries", "--type=merge", "-p", &patch];
+    cluster.plane.kubectl(&args).unwrap();
+    drop(operator);
+    let _operator = Running::operator(&cluster, &[]).await.unwrap().ready().await;
+
+    let new = space.ready_key("new").await;
+    let record = space.record(&space.keys().get("new").await.unwrap()).await;
+    let tag = record["current"]["tag"].as_str().unwrap().to_owned();
+    assert!(tag.starts_with(&format!("{version}:")), "new values are tagged with the newest");
+    for key in [&old, &new] {
+        verifier.eventually_says("ok", "scope=any", key).await;
+    }
+    assert_eq!(slow_checks(&verifier).await, 0);
+}

@@ -55,7 +55,8 @@ pub const NGINX: Kind = Kind {
     port: "8080",
     method_header: "X-Original-Method",
     run: |dir| {
-        let settings = "daemon off; pid nginx.pid; error_log stderr warn;";
+        // One process, so that none outlives the test.
+        let settings = "daemon off; master_process off; pid nginx.pid; error_log stderr warn;";
         let args = ["-p", &dir.display().to_string(), "-c", "nginx.conf", "-g", settings];
         ("nginx", args.map(str::to_owned).to_vec())
     },

@@ -26,7 +26,8 @@ use values::{credential, full, mint, pepper, presented, read_only, record_of, ro
 /// Every value that an ApiKey ever had.
 static TEXTS: LazyLock<Vec<[String; VALUES]>> = LazyLock::new(|| {
     let mut texts: Vec<[String; VALUES]> = KEYS.iter().map(|_| std::array::from_fn(|_| mint())).collect();
-    texts[TWINS[1]] = texts[TWINS[0]].clone();
+    let [one, other] = TWINS;
+    texts[other] = texts[one].to_vec().try_into().unwrap();
     texts
 });
 

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::access::{AccessLevel, Grant, GrantError};
 
-use super::{HashError, Hasher, KeyId, Parsed, Pepper, Plaintext, SealError, Sealed, SealingKey, Tag, parse};
+use super::{Credential, HashError, SealError, Sealed};
 
 /// The format that this version writes, and the only one it reads: every doubt is a deny.
 const FORMAT: u32 = 1;
@@ -27,7 +27,7 @@ pub struct Entry {
     /// The serial of the newest minting.
     pub last_serial: u64,
     /// The highest revision that a value was minted for.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "super::credential::is_zero")]
     pub revision: i64,
     /// What was cloned, when the key is a clone: resolved once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,53 +119,6 @@ pub enum Ended {
     Unseen,
 }
 
-/// One value of a key, without its plaintext.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Credential {
-    /// The public id.
-    pub id: KeyId,
-    /// What the value begins with.
-    pub prefix: String,
-    /// Which minting it is: 1, 2, …
-    pub serial: u64,
-    /// The revision that it was minted for.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub revision: i64,
-    /// When it was minted.
-    pub issued_at: Timestamp,
-    /// When the Secret with it was written; until then it is `sealed`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delivered_at: Option<Timestamp>,
-    /// From when on it is refused, because a newer one was delivered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retires_at: Option<Timestamp>,
-    /// argon2id as a PHC string.
-    pub hash: String,
-    /// Keyed BLAKE3.
-    pub tag: Tag,
-    /// The plaintext, for the operator alone, until it is delivered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed: Option<Sealed>,
-}
-
-/// A value about to be recorded: which one, and of whom.
-#[derive(Clone, Copy, Debug)]
-pub struct Minting<'a> {
-    /// Which minting it is.
-    pub serial: u64,
-    /// The revision that it is for.
-    pub revision: i64,
-    /// The ApiKey's uid.
-    pub owner_uid: &'a str,
-}
-
-// serde hands over a reference.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_zero(number: &i64) -> bool {
-    *number == 0
-}
-
 /// Why an entry or a credential could not be made or read.
 #[derive(Debug, Error)]
 pub enum EntryError {
@@ -184,41 +137,6 @@ pub enum EntryError {
     /// The text is none of our plaintexts, or there is no pepper.
     #[error("the plaintext cannot be tagged")]
     Tag,
-}
-
-impl Credential {
-    /// Records a fresh plaintext as the given minting of an ApiKey: hashed, tagged and sealed. Takes about 20 ms.
-    pub fn record(
-        plaintext: &Plaintext,
-        minting: Minting<'_>,
-        hasher: &Hasher,
-        pepper: &Pepper,
-        sealing_key: &SealingKey,
-        now: Timestamp,
-    ) -> Result<Self, EntryError> {
-        let Parsed::Native(presented) = parse(plaintext.expose().as_bytes()) else {
-            return Err(EntryError::Tag);
-        };
-        let id = presented.id();
-        let prefix = plaintext.expose().split_once('_').map_or("", |(prefix, _)| prefix);
-        Ok(Self {
-            id,
-            prefix: prefix.to_owned(),
-            serial: minting.serial,
-            revision: minting.revision,
-            issued_at: now,
-            delivered_at: None,
-            retires_at: None,
-            hash: hasher.hash(plaintext)?,
-            tag: pepper.tag_presented(&presented).ok_or(EntryError::Tag)?,
-            sealed: Some(sealing_key.seal(plaintext, minting.owner_uid, id)?),
-        })
-    }
-
-    /// What may be shown of it: `kw_7hx3k9m2pq4d_…`
-    pub fn hint(&self) -> String {
-        format!("{}_{}_…", self.prefix, self.id)
-    }
 }
 
 impl Entry {
@@ -315,7 +233,7 @@ impl Entry {
     #[must_use]
     pub fn adopted(&self, uid: &str, resealed: Option<Sealed>) -> Self {
         let mut next = self.clone();
-        next.owner.uid = uid.to_owned();
+        next.owner = Owner { uid: uid.to_owned(), ..next.owner };
         next.current.sealed = resealed.or(next.current.sealed);
         next.secret = next.secret.map(|secret| Delivery { ended: secret.ended.or(Some(Ended::Unseen)), ..secret });
         Self { orphaned_at: None, handed_to: None, adopted_from: Some(self.owner.uid.clone()), ..next }
@@ -345,6 +263,7 @@ impl Entry {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::key::{Plaintext, SealingKey};
 
     const STORED: &str = r#"{"format":1,"owner":{"namespace":"shop","name":"billing","uid":"8f1c"},"lastSerial":1,"current":{"id":"7hx3k9m2pq4d","prefix":"kw","serial":1,"issuedAt":"2026-11-22T10:00:00Z","hash":"$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA","tag":"1:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","sealed":"AQID"}}"#;
 

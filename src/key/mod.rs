@@ -1,6 +1,7 @@
 //! What a key is: `<prefix>_<id>_<secret><crc>`, and the record that remains of it. No client, no I/O.
 
 mod base62;
+mod credential;
 mod entry;
 mod hash;
 mod id;
@@ -10,7 +11,8 @@ mod seal;
 mod site_id;
 mod tag;
 
-pub use entry::{Cloned, Credential, Delivery, Ended, Entry, EntryError, Minting, Owner};
+pub use credential::{Credential, Minting};
+pub use entry::{Cloned, Delivery, Ended, Entry, EntryError, Owner};
 pub use hash::{HashError, Hasher, verify};
 pub use id::KeyId;
 pub use plaintext::{MintError, Plaintext};

@@ -118,11 +118,10 @@ impl Secrets {
     pub async fn look(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Presence, kube::Error> {
         let uid = delivery.ended.is_none().then_some(delivery.uid.as_str());
         match self.try_to_update(key, serial, delivery, uid).await? {
-            Ok(_) => Ok(Presence::Present),
+            Ok(_) | Err(Refusal::Immutable) => Ok(Presence::Present),
             Err(Refusal::NotThere) => Ok(Presence::Missing),
             // Another uid, another type, or another owner.
             Err(Refusal::Exists | Refusal::NotOurs) => Ok(Presence::Other),
-            Err(Refusal::Immutable) => Ok(Presence::Present),
         }
     }
 

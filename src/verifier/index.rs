@@ -4,13 +4,14 @@
 //! same whatever the index holds. An account's state is one shared cell, so that disabling an account with a million
 //! keys is one store.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 
 use super::live::{Cloned, Live, Value};
-use super::subject::{AccountCell, Ceiling, FullName, Key, Site, Subject, Uid};
+use super::sources::{Record, Slot, Sources, Suspended};
+use super::subject::{Ceiling, FullName, Key, Site, Subject, Uid};
 use crate::access::GrantError;
 use crate::api::{Target, TargetKind};
 use crate::key::{Entry, KeyId, Pepper, SiteId, Tag};
@@ -26,91 +27,6 @@ pub struct Index {
     sites: Sites,
     pepper: ArcSwapOption<Pepper>,
     sources: Mutex<Sources>,
-}
-
-/// A value that an entry names.
-enum Slot {
-    /// Its ApiKey is there.
-    Live(Live),
-    /// The ApiKey of this entry is not there, or not any more.
-    Waiting(Uid, Value),
-}
-
-impl Slot {
-    fn value(&self) -> &Value {
-        match self {
-            Self::Live(live) => &live.value,
-            Self::Waiting(_, value) => value,
-        }
-    }
-
-    /// The entry that it is of.
-    fn uid(&self) -> Uid {
-        match self {
-            Self::Live(live) => live.subject.uid(),
-            Self::Waiting(uid, _) => *uid,
-        }
-    }
-
-    fn is_live(&self) -> bool {
-        matches!(self, Self::Live(_))
-    }
-}
-
-/// What joins values with their ApiKeys, accounts and suspensions.
-#[derive(Default)]
-struct Sources {
-    keys: HashMap<FullName, Arc<Subject>>,
-    entries: HashMap<Uid, Record>,
-    /// What further entries say of a value, as after a restore: one was taken over, and is there once more. In the index is
-    /// the one whose ApiKey is there.
-    doubles: HashMap<KeyId, Vec<(Uid, Value)>>,
-    accounts: HashMap<FullName, Arc<AccountCell>>,
-    suspensions: HashMap<Uid, Suspended>,
-    /// How many suspensions each target has.
-    suspended: HashMap<Suspended, usize>,
-    /// How many of the values are live.
-    live: usize,
-}
-
-impl Sources {
-    /// Is the ApiKey of this entry there?
-    fn is_live(&self, uid: Uid) -> bool {
-        let owner = self.entries.get(&uid).and_then(|record| self.keys.get(&record.owner));
-        owner.is_some_and(|key| key.uid() == uid)
-    }
-
-    /// What a value of this entry is now.
-    fn slot(&self, uid: Uid, owner: FullName, value: Value) -> Slot {
-        match self.keys.get(&owner).filter(|key| key.uid() == uid) {
-            Some(subject) => {
-                let suspended = self.suspended.contains_key(&Suspended { kind: TargetKind::ApiKey, target: owner });
-                Slot::Live(Live::new(value, subject.clone(), suspended))
-            }
-            None => Slot::Waiting(uid, value),
-        }
-    }
-}
-
-/// An entry: whose it is, and its values, which stand in the index.
-struct Record {
-    /// The ApiKey that it belongs to; its uid is the entry's.
-    owner: FullName,
-    current: KeyId,
-    retiring: Option<KeyId>,
-}
-
-impl Record {
-    fn values(&self) -> impl Iterator<Item = KeyId> + use<> {
-        [Some(self.current), self.retiring].into_iter().flatten()
-    }
-}
-
-/// What a suspension refuses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Suspended {
-    kind: TargetKind,
-    target: FullName,
 }
 
 /// How many of each the index holds.
@@ -192,7 +108,7 @@ impl Index {
     pub fn apply_key(&self, key: Key) {
         let mut sources = self.sources();
         let (uid, name) = (key.uid, FullName::from((&*key.namespace, &*key.name)));
-        let account = account_cell(&mut sources, &key.namespace, &key.account).clone();
+        let account = sources.account(&key.namespace, &key.account).clone();
         let before = sources.keys.insert(name, Arc::new(Subject::new(key, account)));
         if let Some(before) = before.filter(|before| before.uid() != uid) {
             self.join(&mut sources, before.uid());
@@ -276,7 +192,7 @@ impl Index {
     /// An Account was added or changed; `None` when it was deleted, or cannot be read any more.
     pub fn set_account(&self, namespace: &str, name: &str, ceiling: Option<Ceiling>) {
         let mut sources = self.sources();
-        account_cell(&mut sources, namespace, name).change(|account| account.ceiling = ceiling.map(Arc::new));
+        sources.account(namespace, name).change(|account| account.ceiling = ceiling.map(Arc::new));
     }
 
     /// The list of Accounts is complete: what it did not name is gone.
@@ -289,7 +205,7 @@ impl Index {
     /// A Site ID was reserved. Reservations are never taken back.
     pub fn set_site(&self, id: SiteId, namespace: &str, name: &str) {
         let mut sources = self.sources();
-        let account = account_cell(&mut sources, namespace, name).clone();
+        let account = sources.account(namespace, name).clone();
         account.change(|account| account.site_id = Some(id));
         self.sites.pin().insert(id, Site { id, account });
     }
@@ -303,7 +219,7 @@ impl Index {
         }
         self.lift(&mut sources, uid);
         if target.kind == TargetKind::Account {
-            account_cell(&mut sources, namespace, &target.name);
+            sources.account(namespace, &target.name);
         }
         sources.suspensions.insert(uid, suspended);
         *sources.suspended.entry(suspended).or_default() += 1;
@@ -437,9 +353,4 @@ fn cloned(entry: &Entry) -> Result<Option<Arc<Cloned>>, GrantError> {
         Ok(Arc::new(Cloned { grant: cloned.grant()?, display_name }))
     };
     entry.cloned.as_ref().map(read).transpose()
-}
-
-fn account_cell<'s>(sources: &'s mut Sources, namespace: &str, name: &str) -> &'s Arc<AccountCell> {
-    let cell = sources.accounts.entry(FullName::from((namespace, name)));
-    cell.or_insert_with(|| Arc::new(AccountCell::new(namespace, name)))
 }

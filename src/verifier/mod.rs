@@ -38,6 +38,7 @@ pub mod live;
 pub mod metrics;
 pub mod question;
 pub mod service;
+mod sources;
 pub mod subject;
 mod told;
 mod watch;

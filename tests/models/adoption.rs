@@ -113,10 +113,13 @@ impl Adoption {
                     Operator::Idle
                 }
             }
-            Operator::Adopt { key } => match self.create(state, key, Value::Restored) {
-                true => Operator::Delete { key, then_adopt: false },
-                false => Operator::Idle,
-            },
+            Operator::Adopt { key } => {
+                if self.create(state, key, Value::Restored) {
+                    Operator::Delete { key, then_adopt: false }
+                } else {
+                    Operator::Idle
+                }
+            }
             Operator::Mint { key } => {
                 self.create(state, key, Value::Fresh);
                 Operator::Idle

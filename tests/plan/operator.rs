@@ -103,6 +103,7 @@ impl Operator {
                     Some(read) => Phase::Blank(read, actions),
                     None => return self.again(world),
                 },
+                (Some(Action::NoteSeen), Some(_)) => panic!("nothing is restored in these stories"),
                 (Some(action), None) => panic!("{action:?} without an entry"),
             },
             Phase::Mark(read, written, actions) => {

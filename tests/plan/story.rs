@@ -315,6 +315,7 @@ fn hold_secret(world: &World, entry: &Entry) {
                 assert!(waits || world.secret.is_some(), "it is gone, and that is not noted");
             }
         }
+        Some(Ended::Unseen) => panic!("nothing is restored in these stories"),
         Some(Ended::Revealed) => {
             let is_next = |secret: &&Object| secret.serial > delivered.serial;
             assert!(holds.as_ref().is_none_or(is_next), "it came back");

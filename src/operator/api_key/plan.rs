@@ -209,6 +209,28 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_of_before_a_restore_is_noted_when_it_is_seen_and_never_as_removed() {
+        let (key, account) =
+            (key(json!({"account": "acme", "accessLevel": "Full"})), account(json!({"accessLevel": "Full"})));
+        let delivery = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+        let delivered = entry().delivered(delivery, Duration::ZERO, Timestamp::UNIX_EPOCH);
+        let restored = delivered.adopted("u-2", None);
+        for (presence, actions) in
+            [(Presence::Present, vec![Action::NoteSeen]), (Presence::Missing, vec![]), (Presence::Other, vec![])]
+        {
+            let facts = Facts {
+                key: &key,
+                account: Some(&account),
+                entry: Some(&restored),
+                secret: Some(presence),
+                source: None,
+                warn_before: Duration::ZERO,
+            };
+            assert_eq!(plan(&facts, Timestamp::UNIX_EPOCH).actions, actions, "{presence:?}");
+        }
+    }
+
+    #[test]
     fn a_disabled_key_is_minted_like_any_other() {
         let key = key(json!({"account": "acme", "accessLevel": "Full", "disabled": true}));
         let account = account(json!({"accessLevel": "Full", "disabled": true}));

@@ -1,0 +1,88 @@
+//! The record of one value: what remains of it when its plaintext is gone.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{EntryError, Hasher, KeyId, Parsed, Pepper, Plaintext, Sealed, SealingKey, Tag, parse};
+
+/// One value of a key, without its plaintext.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Credential {
+    /// The public id.
+    pub id: KeyId,
+    /// What the value begins with.
+    pub prefix: String,
+    /// Which minting it is: 1, 2, …
+    pub serial: u64,
+    /// The revision that it was minted for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub revision: i64,
+    /// When it was minted.
+    pub issued_at: Timestamp,
+    /// When the Secret with it was written; until then it is `sealed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Timestamp>,
+    /// From when on it is refused, because a newer one was delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retires_at: Option<Timestamp>,
+    /// argon2id as a PHC string.
+    pub hash: String,
+    /// Keyed BLAKE3.
+    pub tag: Tag,
+    /// The plaintext, for the operator alone, until it is delivered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
+}
+
+/// A value about to be recorded: which one, and of whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Minting<'a> {
+    /// Which minting it is.
+    pub serial: u64,
+    /// The revision that it is for.
+    pub revision: i64,
+    /// The ApiKey's uid.
+    pub owner_uid: &'a str,
+}
+
+impl Credential {
+    /// Records a fresh plaintext as the given minting of an ApiKey: hashed, tagged and sealed. Takes about 20 ms.
+    pub fn record(
+        plaintext: &Plaintext,
+        minting: Minting<'_>,
+        hasher: &Hasher,
+        pepper: &Pepper,
+        sealing_key: &SealingKey,
+        now: Timestamp,
+    ) -> Result<Self, EntryError> {
+        let Parsed::Native(presented) = parse(plaintext.expose().as_bytes()) else {
+            return Err(EntryError::Tag);
+        };
+        let id = presented.id();
+        let prefix = plaintext.expose().split_once('_').map_or("", |(prefix, _)| prefix);
+        Ok(Self {
+            id,
+            prefix: prefix.to_owned(),
+            serial: minting.serial,
+            revision: minting.revision,
+            issued_at: now,
+            delivered_at: None,
+            retires_at: None,
+            hash: hasher.hash(plaintext)?,
+            tag: pepper.tag_presented(&presented).ok_or(EntryError::Tag)?,
+            sealed: Some(sealing_key.seal(plaintext, minting.owner_uid, id)?),
+        })
+    }
+
+    /// What may be shown of it: `kw_7hx3k9m2pq4d_…`
+    pub fn hint(&self) -> String {
+        format!("{}_{}_…", self.prefix, self.id)
+    }
+}
+
+// serde hands over a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+pub fn is_zero(number: &i64) -> bool {
+    *number == 0
+}

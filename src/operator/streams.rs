@@ -5,11 +5,8 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
 use kube::core::NamespaceResourceScope;
-use kube::runtime::controller::ReconcileRequest;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -18,7 +15,6 @@ use super::enforcement::{Enforcement, Tracked};
 use super::reflect::{Change, Reflected};
 use super::router::{FullName, Listed, Router, Wake};
 use crate::api::{Account, ApiKey, Namespaces, Suspension, TargetKind};
-use crate::server::Shutdown;
 
 /// How long changes of keys are gathered before their account's counts are written.
 const COUNT_PAUSE: Duration = Duration::from_millis(500);
@@ -156,16 +152,6 @@ pub fn follow(
         );
     });
     (Known { keys, accounts, suspensions }, wakes, completed)
-}
-
-/// Wake-ups as a controller takes them, until told to stop.
-pub fn requests<K: Resource<DynamicType = ()> + 'static>(
-    woken: mpsc::UnboundedReceiver<FullName>,
-    shutdown: Shutdown,
-) -> impl Stream<Item = Result<ReconcileRequest<K>, watcher::Error>> {
-    stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)))
-        .map(|(namespace, name)| Ok(ReconcileRequest::from(ObjectRef::<K>::new(&name).within(&namespace))))
-        .take_until(async move { shutdown.wait().await })
 }
 
 /// Passes on what events say.

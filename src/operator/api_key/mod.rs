@@ -1,21 +1,19 @@
 //! The controller of ApiKeys: observe → plan → execute → status.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::{self, Action as Next, applier};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::context::Context;
+use super::controller;
 use super::enforcement::GATE_BOUND;
 use super::entries::StoreError;
+use super::queue::Again;
 use super::router::FullName;
-use super::streams::requests;
 use crate::api::{ApiKey, Reason, TargetKind};
 use crate::key::MintError;
 use crate::server::Shutdown;
@@ -65,30 +63,23 @@ pub async fn run(
     concurrency: u16,
     shutdown: Shutdown,
 ) {
-    let requests = requests(woken, shutdown);
-    let reconcile = |key: Arc<ApiKey>, context: Arc<Context>| {
-        Box::pin(async move {
-            tokio::time::timeout(PATIENCE, reconcile(&key, &context)).await.unwrap_or(Err(Error::TimedOut))
-        })
-    };
-    let config = controller::Config::default().concurrency(concurrency);
-    let keys = context.known.keys.clone();
-    applier(reconcile, on_error, context.clone(), keys, Box::pin(requests), config)
-        .for_each(|outcome| {
-            match outcome {
-                Ok(_) => {
-                    context.metrics.reconciled.inc();
-                }
-                // Deleted while it waited for its turn; or it was said by `on_error`.
-                Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
-                Err(error) => tracing::warn!(%error, "the queue of keys"),
+    let look = async |(namespace, name): FullName| {
+        // None: deleted while it waited for its turn.
+        let key = context.known.key(&namespace, &name)?;
+        let outcome = tokio::time::timeout(PATIENCE, reconcile(&key, &context)).await.unwrap_or(Err(Error::TimedOut));
+        match outcome {
+            Ok(again) => {
+                context.metrics.reconciled.inc();
+                again
             }
-            ready(())
-        })
-        .await;
+            Err(error) => Some(after(&error, &key, &context)),
+        }
+    };
+    controller::run(woken, concurrency, shutdown.wait(), look).await;
 }
 
-fn on_error(key: Arc<ApiKey>, error: &Error, context: Arc<Context>) -> Next {
+/// How long to wait after an error.
+fn after(error: &Error, key: &ApiKey, context: &Context) -> Duration {
     context.metrics.failed.inc();
     let pause = context.backoff.after_failure(&key.uid().unwrap_or_default());
     // A conflict is everyday: the key changed while it was looked at.
@@ -96,12 +87,12 @@ fn on_error(key: Arc<ApiKey>, error: &Error, context: Arc<Context>) -> Next {
     if !conflict {
         tracing::warn!(namespace = key.namespace(), name = %key.name_any(), %error, "trying again in {pause:?}");
     }
-    Next::requeue(pause)
+    pause
 }
 
-async fn reconcile(key: &ApiKey, context: &Context) -> Result<Next, Error> {
+async fn reconcile(key: &ApiKey, context: &Context) -> Result<Again, Error> {
     if key.metadata.deletion_timestamp.is_some() {
-        return Ok(Next::await_change());
+        return Ok(None);
     }
     let mut attempts = 0;
     loop {
@@ -115,7 +106,7 @@ async fn reconcile(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     }
 }
 
-async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
+async fn attempt(key: &ApiKey, context: &Context) -> Result<Again, Error> {
     let uid = key.uid().unwrap_or_default();
     let namespace = key.namespace().unwrap_or_default();
     let account = context.known.account(&namespace, &key.spec.account);
@@ -143,7 +134,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
             if outcome.is_gated {
                 // Nothing is said of a value that is about to be delivered: one write of status, not two. The gate wakes
                 // the key.
-                return Ok(Next::requeue(GATE_BOUND));
+                return Ok(Some(GATE_BOUND));
             }
             if outcome.entry.as_ref().is_some_and(|stored| stored.entry.undelivered().is_none()) {
                 context.enforcement.delivered(&uid);
@@ -165,12 +156,18 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
         context.metrics.is_expiring(&uid, false);
     }
     status::write(context, &facts, status).await?;
-    Ok(next(context, &uid, problem.as_ref(), plan::deadline(&facts, now), now))
+    Ok(Some(next(context, &uid, problem.as_ref(), plan::deadline(&facts, now), now)))
 }
 
 /// When to look again. What only a change of ApiKey or Account can mend waits for that; what stands in the way
 /// elsewhere, as a foreign Secret does, cannot be watched and is looked at again after a growing pause.
-fn next(context: &Context, uid: &str, problem: Option<&Problem>, deadline: Option<Timestamp>, now: Timestamp) -> Next {
+fn next(
+    context: &Context,
+    uid: &str,
+    problem: Option<&Problem>,
+    deadline: Option<Timestamp>,
+    now: Timestamp,
+) -> Duration {
     let blocked_elsewhere = problem.is_some_and(|p| {
         matches!(p.reason, Reason::SecretConflict | Reason::SecretImmutable | Reason::EntryUnreadable)
     });
@@ -181,5 +178,5 @@ fn next(context: &Context, uid: &str, problem: Option<&Problem>, deadline: Optio
         REST
     };
     let until_deadline = deadline.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-    Next::requeue(until_deadline.map_or(pause, |until| until.min(pause)))
+    until_deadline.map_or(pause, |until| until.min(pause))
 }

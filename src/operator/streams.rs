@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::enforcement::{Enforcement, Tracked};
 use super::reflect::{Change, Reflected};
 use super::router::{FullName, Listed, Router, Wake};
-use crate::api::{Account, ApiKey, Namespaces, Suspension, TargetKind};
+use crate::api::{Account, ApiKey, ApiKeyStatus, Namespaces, Suspension, TargetKind};
 
 /// How long changes of keys are gathered before their account's counts are written.
 const COUNT_PAUSE: Duration = Duration::from_millis(500);
@@ -27,9 +27,15 @@ pub struct Known {
     pub accounts: Store<Account>,
     /// All Suspensions.
     pub suspensions: Store<Suspension>,
+    switch: Arc<Switch>,
 }
 
 impl Known {
+    /// What the operator is about to write of a key that it found at rest.
+    pub fn says(&self, key: &ApiKey, status: Option<&ApiKeyStatus>) {
+        self.switch.router.lock().unwrap_or_else(PoisonError::into_inner).says(key, status);
+    }
+
     /// One key.
     pub fn key(&self, namespace: &str, name: &str) -> Option<Arc<ApiKey>> {
         self.keys.get(&ObjectRef::new(name).within(namespace))
@@ -128,6 +134,7 @@ pub fn follow(
     let (senders, wakes) = WakeSenders::new();
     let (complete, completed) = watch::channel(false);
     let switch = Arc::new(Switch { router: Mutex::default(), enforcement, senders });
+    let known = Known { keys, accounts, suspensions, switch: switch.clone() };
     tokio::spawn(async move {
         let lists = watch::Sender::new(0);
         let all_listed = async {
@@ -151,7 +158,7 @@ pub fn follow(
             all_listed,
         );
     });
-    (Known { keys, accounts, suspensions }, wakes, completed)
+    (known, wakes, completed)
 }
 
 /// Passes on what events say.

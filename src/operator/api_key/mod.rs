@@ -119,6 +119,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Again, Error> {
         source: None,
         warn_before: context.warn_before,
     };
+    let mut is_at_rest = false;
     let (outcome, problem) = match observe::entry(context, &uid).await? {
         Err(unreadable) => {
             let nothing = execute::Outcome { entry: None, secret: None, blocked: None, is_gated: false };
@@ -130,6 +131,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Again, Error> {
             let secret = observe::secret(context, key, read.as_ref()).await?;
             let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..facts };
             let plan = plan(&facts, now);
+            is_at_rest = plan.actions.is_empty() && plan.problem.is_none();
             let outcome = execute::execute(context, &facts, entry, plan.actions).await?;
             if outcome.is_gated {
                 // Nothing is said of a value that is about to be delivered: one write of status, not two. The gate wakes
@@ -155,6 +157,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Again, Error> {
     if context.known.key(&namespace, &key.name_any()).is_none_or(|known| known.uid() != key.uid()) {
         context.metrics.is_expiring(&uid, false);
     }
+    context.known.says(key, is_at_rest.then_some(&status));
     status::write(context, &facts, status).await?;
     Ok(Some(next(context, &uid, problem.as_ref(), plan::deadline(&facts, now), now)))
 }

@@ -64,6 +64,7 @@ fn a_command_line_that_cannot_be_used_ends_with_2_and_says_why() {
         (&["operator", "--orphan-interval=-5s"], &["--orphan-interval", "`-5s` is negative"]),
         (&["operator", "--orphan-interval="], &["--orphan-interval"]),
         (&["operator", "--admin-listen=nowhere"], &["'nowhere' for '--admin-listen", "invalid socket address"]),
+        (&["verifier", "--grpc-listen="], &["--grpc-listen", "invalid socket address", "or off"]),
         (&["verifier", "--listen=7070"], &["'7070' for '--listen", "invalid socket address"]),
         (&["verifier", "--listen=127.0.0.1:65536"], &["'127.0.0.1:65536'", "invalid socket address"]),
         (&["operator", "--concurrency=0"], &["'0' for '--concurrency", "0 is not in 1..=65535"]),

@@ -10,6 +10,8 @@ mod support;
 mod fixture;
 #[path = "gateways/restart.rs"]
 mod restart;
+#[path = "gateways/service.rs"]
+mod service;
 #[path = "gateways/table.rs"]
 mod table;
 

@@ -35,7 +35,8 @@ pub async fn run(role: &str, keys: usize) {
             let (service, known) = service(keys);
             let grpc = verifier::grpc_router(service.clone(), Places::default(), shutdown.clone());
             let method_header = Some(axum::http::HeaderName::from_static("x-original-method"));
-            let http = http::router(Http { service, places: Places::default(), method_header, client_header: None });
+            let http =
+                http::router(Http { service, places: Places::default(), method_header, client_header: None }, || true);
             listen(http, grpc, shutdown, known).await;
         }
         role => {

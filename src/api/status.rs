@@ -40,6 +40,10 @@ pub struct ApiKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
 
+    /// The highest `spec.rotation.revision` that a value was minted for: only a higher one mints the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub highest_revision: Option<i64>,
+
     /// The values that are accepted, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["keyId"]))]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::HeaderName;
@@ -24,9 +25,9 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_LISTEN", default_value = "127.0.0.1:7070")]
     listen: SocketAddr,
 
-    /// Where Envoy asks its `ext_authz` over gRPC
-    #[arg(long, env = "KEYWRIGHT_GRPC_LISTEN", default_value = "127.0.0.1:7071")]
-    grpc_listen: SocketAddr,
+    /// Where Envoy asks its `ext_authz` over gRPC; off: nowhere
+    #[arg(long, env = "KEYWRIGHT_GRPC_LISTEN", default_value = "127.0.0.1:7071", value_name = "ADDRESS|off")]
+    grpc_listen: MayListen,
 
     /// Where probes and Prometheus ask /livez, /readyz and /metrics
     #[arg(long, env = "KEYWRIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:7072")]
@@ -100,6 +101,23 @@ pub(super) struct Args {
     tls_client_ca: Option<PathBuf>,
 }
 
+/// An address, or `off`.
+#[derive(Clone, Copy)]
+struct MayListen(Option<SocketAddr>);
+
+impl FromStr for MayListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let address =
+            text.parse().map_err(|error| format!("{error}; give an address such as 127.0.0.1:7071, or off"))?;
+        Ok(Self(Some(address)))
+    }
+}
+
 fn part(text: &str) -> Result<f64, String> {
     let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
     part.ok_or_else(|| format!("{text} is no part of all: use a number from 0 to 1, such as 0.01"))
@@ -118,7 +136,7 @@ impl Args {
     pub(super) async fn run(self) -> Result<(), super::Error> {
         let config = Config {
             listen: self.listen,
-            grpc: self.grpc_listen,
+            grpc: self.grpc_listen.0,
             admin: self.admin_listen,
             namespaces: Namespaces::named(self.watch_namespaces),
             places: Places { header: self.key_header, scheme: self.auth_scheme },

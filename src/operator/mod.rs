@@ -17,11 +17,13 @@ use crate::key::{Hasher, Pepper, SealingKey};
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
 pub mod api_key;
+
 pub mod router;
 
 mod account;
 mod collect;
 mod context;
+mod controller;
 mod enforcement;
 mod entries;
 mod events;
@@ -29,6 +31,7 @@ mod guard;
 mod key_material;
 mod leader;
 mod metrics;
+mod queue;
 mod reflect;
 mod secrets;
 mod site_ids;

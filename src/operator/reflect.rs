@@ -62,11 +62,9 @@ where
             Box::pin(events.map(move |event| (number, event)))
         });
         let (events, listed) = (select_all(watches), vec![HashSet::new(); namespaces.len()]);
-        let mut writer = Writer::default();
         // A list that the store took over as a whole would put out what it holds of other namespaces, so each object goes in
-        // by itself. To those who wait for a first list, as controllers do, it is there: they are started when all lists are.
-        writer.apply_watcher_event(&Event::Init);
-        writer.apply_watcher_event(&Event::InitDone);
+        // by itself.
+        let writer = Writer::default();
         (writer.as_reader(), Self { namespaces, events, listed, writer })
     }
 

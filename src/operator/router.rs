@@ -11,6 +11,9 @@ use serde::Serialize;
 
 use crate::api::{Account, ApiKey, ApiKeyStatus, State, Suspension, Target, TargetKind};
 
+#[cfg(test)]
+mod tests;
+
 /// A namespace and a name in it.
 pub type FullName = (String, String);
 
@@ -49,6 +52,8 @@ struct SeenKey {
     source: Option<String>,
     state: Option<State>,
     print: u64,
+    /// What the operator said of it at its last look, if that found nothing to do: to be shown that is no news.
+    said: Option<u64>,
 }
 
 struct SeenAccount {
@@ -90,16 +95,20 @@ impl Router {
     /// A key was added or changed.
     pub fn key(&mut self, key: &ApiKey) -> Vec<Wake> {
         let name = full_name(key);
-        let seen = SeenKey {
+        let mut seen = SeenKey {
             uid: key.uid().unwrap_or_default(),
             account: key.spec.account.clone(),
             source: key.spec.clone_from.as_ref().map(|from| from.name.clone()),
             state: key.status.as_ref().and_then(|status| status.state),
-            print: print(&(key.metadata.generation, &own_part(key))),
+            print: print_of(key, key.status.as_ref()),
+            said: None,
         };
         let mut wakes = Vec::new();
         let before = match self.keys.get(&name) {
-            Some(before) if before.uid == seen.uid => Some((before.print, before.state)),
+            Some(before) if before.uid == seen.uid => {
+                seen.said = before.said;
+                Some((before.print, before.state))
+            }
             // Its deletion was missed.
             Some(before) => {
                 let uid = before.uid.clone();
@@ -116,13 +125,26 @@ impl Router {
         if let Some(source) = &seen.source {
             self.clones_of_key.add(namespace, source, own);
         }
-        wakes.push(Wake::Key(name.clone()));
+        if seen.said != Some(seen.print) {
+            wakes.push(Wake::Key(name.clone()));
+        }
         wakes.extend(self.clones_of_key.of(namespace, own).map(Wake::Key));
         if before.is_none_or(|(_, state)| state != seen.state) {
             wakes.push(Wake::Counts((namespace.clone(), seen.account.clone())));
         }
         self.keys.insert(name, seen);
         wakes
+    }
+
+    /// The operator has looked at a key, found nothing to do, and is about to write this unless it stands there already. The event
+    /// that shows it need not have it look again: whatever else changes wakes the key by itself. After a look that did
+    /// something it is none. To be called before the write, whose event often comes before its answer.
+    pub fn says(&mut self, key: &ApiKey, status: Option<&ApiKeyStatus>) {
+        if let Some(seen) =
+            self.keys.get_mut(&full_name(key)).filter(|seen| Some(&seen.uid) == key.metadata.uid.as_ref())
+        {
+            seen.said = status.map(|status| print_of(key, Some(status)));
+        }
     }
 
     /// A key was deleted.
@@ -252,9 +274,10 @@ fn full_name(object: &impl ResourceExt) -> FullName {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// What the operator itself says of a key; the rest is the verifiers'.
-fn own_part(key: &ApiKey) -> Option<ApiKeyStatus> {
-    key.status.clone().map(|status| ApiKeyStatus { activity: None, ..status })
+/// Of a key with this status: its generation, and what the operator itself says of it; the rest is the verifiers'.
+fn print_of(key: &ApiKey, status: Option<&ApiKeyStatus>) -> u64 {
+    let own = status.map(|status| ApiKeyStatus { activity: None, ..status.clone() });
+    print(&(key.metadata.generation, &own))
 }
 
 fn print(what: &impl Serialize) -> u64 {
@@ -268,95 +291,4 @@ fn missing<'u, N: Clone + 'u>(
     listed: &HashSet<String>,
 ) -> Vec<(N, String)> {
     known.filter(|(_, uid)| !listed.contains(*uid)).map(|(name, uid)| (name.clone(), uid.clone())).collect()
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::api::SuspensionStatus;
-    use serde::de::DeserializeOwned;
-    use serde_json::{Value, json};
-
-    fn object<K: DeserializeOwned>(kind: &str, name: &str, generation: i64, spec: Value) -> K {
-        let meta =
-            json!({"namespace": "shop", "name": name, "uid": format!("{kind}-{name}"), "generation": generation});
-        serde_json::from_value(
-            json!({"apiVersion": "keywright.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec}),
-        )
-        .unwrap()
-    }
-
-    fn key(name: &str, generation: i64) -> ApiKey {
-        object("ApiKey", name, generation, json!({"account": "acme", "accessLevel": "Full"}))
-    }
-
-    fn account(name: &str) -> Account {
-        object("Account", name, 1, json!({"accessLevel": "Full"}))
-    }
-
-    fn full(name: &str) -> FullName {
-        ("shop".into(), name.into())
-    }
-
-    #[test]
-    fn an_unchanged_object_wakes_nobody_and_a_wiped_status_does() {
-        let mut router = Router::default();
-        let mut told = key("billing", 1);
-        told.status = Some(serde_json::from_value(json!({"state": "Active"})).unwrap());
-        let counts = Wake::Counts(full("acme"));
-        assert_eq!(router.key(&told), [Wake::Key(full("billing")), counts.clone()]);
-        assert_eq!(router.key(&told), []);
-        assert_eq!(router.key(&key("billing", 1)), [Wake::Key(full("billing")), counts], "wiped");
-    }
-
-    #[test]
-    fn accounts_wake_their_keys_and_their_neighbours() {
-        let mut router = Router::default();
-        router.key(&key("billing", 1));
-        assert_eq!(router.account(&account("acme")), [Wake::Account(full("acme")), Wake::Key(full("billing"))]);
-        assert_eq!(router.account(&account("acme")), []);
-        assert_eq!(router.account(&account("globex")), [Wake::Account(full("globex")), Wake::Account(full("acme"))]);
-        let gone = router.account_gone(&full("acme"), "Account-acme");
-        assert_eq!(gone, [Wake::Account(full("globex")), Wake::Key(full("billing"))]);
-    }
-
-    #[test]
-    fn a_source_wakes_its_clones() {
-        let mut router = Router::default();
-        router.key(&object("ApiKey", "copy", 1, json!({"account": "acme", "cloneFrom": {"name": "billing"}})));
-        assert!(router.key(&key("billing", 1)).contains(&Wake::Key(full("copy"))));
-        assert!(router.key_gone(&full("billing"), "ApiKey-billing").contains(&Wake::Key(full("copy"))));
-        router.key(&key("billing", 1));
-        router.key_gone(&full("copy"), "ApiKey-copy");
-        assert!(!router.key(&key("billing", 2)).contains(&Wake::Key(full("copy"))));
-    }
-
-    #[test]
-    fn suspensions_wake_what_they_suspend_also_when_a_list_misses_them() {
-        let mut router = Router::default();
-        router.key(&key("billing", 1));
-        let of = |kind: &str, name: &str| -> Suspension {
-            object("Suspension", name, 1, json!({"target": {"kind": kind, "name": name}, "reason": "Abuse"}))
-        };
-        let own = |name: &str| Wake::Suspension(full(name));
-        assert_eq!(router.suspension(&of("ApiKey", "billing")), [Wake::Key(full("billing")), own("billing")]);
-        assert_eq!(router.suspension(&of("ApiKey", "billing")), []);
-        let mut told = of("ApiKey", "billing");
-        told.status = Some(SuspensionStatus { observed_generation: Some(1), ..SuspensionStatus::default() });
-        assert_eq!(router.suspension(&told), [own("billing")], "nobody else need know what is said of it");
-        let both = [Wake::Key(full("billing")), Wake::Account(full("acme"))];
-        assert_eq!(router.suspension(&of("Account", "acme")), [&both[..], &[own("acme")]].concat());
-        let listed = HashSet::from(["Suspension-billing".to_owned()]);
-        assert_eq!(router.suspensions_listed(None, &listed), both);
-    }
-
-    #[test]
-    fn a_key_that_a_list_misses_is_gone() {
-        let mut router = Router::default();
-        router.key(&key("billing", 1));
-        let gone = Wake::KeyGone("ApiKey-billing".into());
-        assert_eq!(router.keys_listed(Some("another"), &HashSet::new()), [], "a list of another namespace");
-        assert_eq!(router.keys_listed(Some("shop"), &HashSet::new()), [Wake::Counts(full("acme")), gone]);
-    }
 }

@@ -5,11 +5,8 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
 use kube::core::NamespaceResourceScope;
-use kube::runtime::controller::ReconcileRequest;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -17,8 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::enforcement::{Enforcement, Tracked};
 use super::reflect::{Change, Reflected};
 use super::router::{FullName, Listed, Router, Wake};
-use crate::api::{Account, ApiKey, Namespaces, Suspension, TargetKind};
-use crate::server::Shutdown;
+use crate::api::{Account, ApiKey, ApiKeyStatus, Namespaces, Suspension, TargetKind};
 
 /// How long changes of keys are gathered before their account's counts are written.
 const COUNT_PAUSE: Duration = Duration::from_millis(500);
@@ -31,9 +27,15 @@ pub struct Known {
     pub accounts: Store<Account>,
     /// All Suspensions.
     pub suspensions: Store<Suspension>,
+    switch: Arc<Switch>,
 }
 
 impl Known {
+    /// What the operator is about to write of a key that it found at rest.
+    pub fn says(&self, key: &ApiKey, status: Option<&ApiKeyStatus>) {
+        self.switch.router.lock().unwrap_or_else(PoisonError::into_inner).says(key, status);
+    }
+
     /// One key.
     pub fn key(&self, namespace: &str, name: &str) -> Option<Arc<ApiKey>> {
         self.keys.get(&ObjectRef::new(name).within(namespace))
@@ -132,6 +134,7 @@ pub fn follow(
     let (senders, wakes) = WakeSenders::new();
     let (complete, completed) = watch::channel(false);
     let switch = Arc::new(Switch { router: Mutex::default(), enforcement, senders });
+    let known = Known { keys, accounts, suspensions, switch: switch.clone() };
     tokio::spawn(async move {
         let lists = watch::Sender::new(0);
         let all_listed = async {
@@ -155,17 +158,7 @@ pub fn follow(
             all_listed,
         );
     });
-    (Known { keys, accounts, suspensions }, wakes, completed)
-}
-
-/// Wake-ups as a controller takes them, until told to stop.
-pub fn requests<K: Resource<DynamicType = ()> + 'static>(
-    woken: mpsc::UnboundedReceiver<FullName>,
-    shutdown: Shutdown,
-) -> impl Stream<Item = Result<ReconcileRequest<K>, watcher::Error>> {
-    stream::unfold(woken, async |mut woken| Some((woken.recv().await?, woken)))
-        .map(|(namespace, name)| Ok(ReconcileRequest::from(ObjectRef::<K>::new(&name).within(&namespace))))
-        .take_until(async move { shutdown.wait().await })
+    (known, wakes, completed)
 }
 
 /// Passes on what events say.

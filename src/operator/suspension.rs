@@ -1,18 +1,15 @@
 //! The controller of Suspensions: says whether every verifier goes by it. What it suspends is said of the target.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use kube::runtime::controller::{self, Action as Next, applier};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::router::FullName;
-use super::streams::requests;
-use super::{enforcement, write};
+use super::{controller, enforcement, write};
 use crate::api::{Conditions, Suspension, SuspensionStatus};
 use crate::server::Shutdown;
 
@@ -21,17 +18,17 @@ const CONCURRENCY: u16 = 2;
 
 /// Reconciles every Suspension that is woken, until told to stop.
 pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>, shutdown: Shutdown) {
-    let requests = requests(woken, shutdown);
-    let reconcile = |suspension: Arc<Suspension>, context: Arc<Context>| {
-        Box::pin(async move { reconcile(&suspension, &context).await.map(|()| Next::await_change()) })
+    let look = async |(namespace, name): FullName| {
+        let suspension = context.known.suspensions.get(&ObjectRef::new(&name).within(&namespace))?;
+        let error = reconcile(&suspension, &context).await.err()?;
+        Some(after(&error, &suspension, &context))
     };
-    let config = controller::Config::default().concurrency(CONCURRENCY);
-    let suspensions = context.known.suspensions.clone();
-    applier(reconcile, on_error, context, suspensions, Box::pin(requests), config).for_each(|_| ready(())).await;
+    controller::run(woken, CONCURRENCY, shutdown.wait(), look).await;
 }
 
-fn on_error(suspension: Arc<Suspension>, error: &kube::Error, context: Arc<Context>) -> Next {
-    let pause: Duration = context.backoff.after_failure(&suspension.uid().unwrap_or_default());
+/// How long to wait after an error.
+fn after(error: &kube::Error, suspension: &Suspension, context: &Context) -> Duration {
+    let pause = context.backoff.after_failure(&suspension.uid().unwrap_or_default());
     let (namespace, name) = (suspension.namespace().unwrap_or_default(), suspension.name_any());
     // A conflict is everyday: it changed while it was looked at, or was lifted.
     if matches!(error, kube::Error::Api(status) if status.code == 409 || status.code == 404) {
@@ -39,7 +36,7 @@ fn on_error(suspension: Arc<Suspension>, error: &kube::Error, context: Arc<Conte
     } else {
         tracing::warn!(%namespace, %name, %error, "trying again in {pause:?}");
     }
-    Next::requeue(pause)
+    pause
 }
 
 async fn reconcile(suspension: &Suspension, context: &Context) -> Result<(), kube::Error> {

@@ -11,7 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use axum::routing::{any, post};
+use axum::routing::{any, get, post};
 use futures::FutureExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -44,9 +44,11 @@ pub struct Http {
     pub client_header: Option<HeaderName>,
 }
 
-/// The public routes.
-pub fn router(http: Http) -> Router {
+/// The public routes. `/readyz` is for gateways that look which of several verifiers to ask, as gRPC's health service is: the
+/// admin port is none of their business.
+pub fn router(http: Http, is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Router {
     Router::new()
+        .route("/readyz", get(async move || if is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }))
         .route("/auth", any(auth))
         .route("/auth/{*question}", any(auth_in_path))
         .route("/v1/verify", post(verify))

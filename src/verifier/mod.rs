@@ -59,8 +59,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct Config {
     /// Where gateways ask.
     pub listen: SocketAddr,
-    /// Where Envoy asks over gRPC.
-    pub grpc: SocketAddr,
+    /// Where Envoy asks over gRPC, if it does.
+    pub grpc: Option<SocketAddr>,
     /// Where probes and Prometheus ask.
     pub admin: SocketAddr,
     /// Whose keys are served.
@@ -96,7 +96,10 @@ pub struct Config {
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let client = server::connect().await?;
     let listener = server::bind(config.listen).await?;
-    let grpc_listener = server::bind(config.grpc).await?;
+    let grpc_listener = match config.grpc {
+        Some(address) => Some(server::bind(address).await?),
+        None => None,
+    };
     let admin_listener = server::bind(config.admin).await?;
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
@@ -138,17 +141,25 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         let (service, namespaces) = (service.clone(), config.namespaces.clone());
         async move { lease::keep(client, service, name, &namespaces, config.max_staleness, stopped).await }
     });
-    let grpc = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
+    let over_grpc = async {
+        if let Some(listener) = grpc_listener {
+            let router = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
+            server::serve(listener, router, limits, tls.clone(), shutdown.clone()).await;
+        }
+    };
+    let (ready, stopping) = (service.clone(), shutdown.clone());
+    let is_ready = move || ready.readiness().is_ok() && !stopping.is_asked_for();
     let http = http::Http {
         service: service.clone(),
-        places: config.places,
+        places: config.places.clone(),
         method_header: config.method_header,
         client_header: config.client_header,
     };
-    tracing::info!(address = %config.listen, grpc = %config.grpc, namespaces = %config.namespaces, "answering /auth, /v1/verify and ext_authz");
+    let grpc_address = config.grpc.map_or("off".to_owned(), |address| address.to_string());
+    tracing::info!(address = %config.listen, grpc = grpc_address, namespaces = %config.namespaces, "answering /auth, /v1/verify and ext_authz");
     tokio::join!(
-        server::serve(listener, http::router(http), limits, tls.clone(), shutdown.clone()),
-        server::serve(grpc_listener, grpc, limits, tls, shutdown),
+        server::serve(listener, http::router(http, is_ready), limits, tls.clone(), shutdown.clone()),
+        over_grpc,
     );
     // A connection that would not end may ask on; nothing is allowed any more. So nobody need wait for what this verifier knows.
     service.freshness.close();

@@ -108,8 +108,10 @@ fn what_selects_pods_selects_those_of_its_role_and_never_changes() {
                 assert_eq!(&labels(role)[label], value, "{mode}");
             }
         }
-        let service = &rendered.the("Service", "keywright-verifier")["spec"]["selector"];
-        assert_eq!(service, &deployment(&rendered, "verifier")["selector"]["matchLabels"], "{mode}");
+        for name in ["keywright-verifier", "keywright-verifier-headless"] {
+            let service = &rendered.the("Service", name)["spec"]["selector"];
+            assert_eq!(service, &deployment(&rendered, "verifier")["selector"]["matchLabels"], "{mode}");
+        }
     }
 }
 
@@ -123,6 +125,29 @@ fn the_service_says_which_protocol_each_port_speaks() {
     };
     assert_eq!(protocols(&[]), ["http 7070 http", "grpc 7071 kubernetes.io/h2c"]);
     assert_eq!(protocols(&["verifier.tls.secretName=\"a\""]), ["http 7070 https", "grpc 7071 https"]);
+}
+
+#[test]
+fn whoever_keeps_connections_open_finds_each_verifier_that_is_ready_by_its_own_address() {
+    let rendered = render(&["verifier.service.type=\"LoadBalancer\"", "verifier.service.annotations={\"a\":\"b\"}"]);
+    let headless = rendered.the("Service", "keywright-verifier-headless");
+    assert_eq!(headless["spec"]["clusterIP"], "None");
+    assert!(headless["spec"]["publishNotReadyAddresses"].is_null(), "those that are not ready would refuse");
+    assert!(headless["spec"]["type"].is_null() && headless["metadata"]["annotations"].is_null());
+    assert_eq!(headless["spec"]["ports"], rendered.the("Service", "keywright-verifier")["spec"]["ports"]);
+}
+
+#[test]
+fn a_verifier_that_nobody_asks_over_grpc_need_not_listen_there() {
+    let rendered = render(&["verifier.grpc.enabled=false"]);
+    let container = &deployment(&rendered, "verifier")["template"]["spec"]["containers"][0];
+    assert!(container["args"].as_array().unwrap().contains(&json!("--grpc-listen=off")), "{container}");
+    let policy = &rendered.the("NetworkPolicy", "keywright-verifier")["spec"]["ingress"];
+    let services = ["keywright-verifier", "keywright-verifier-headless"].map(|name| rendered.the("Service", name));
+    for part in [&container["ports"], policy, &services[0]["spec"], &services[1]["spec"]] {
+        let part = part.to_string();
+        assert!(part.contains("\"http\"") && !part.contains("grpc") && !part.contains("7071"), "{part}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The operator was down, or the key is gone.
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -84,4 +85,31 @@ async fn a_secret_that_was_deleted_while_the_operator_was_down_is_removed_and_st
     let key = space.until("storefront", "SecretAvailable", "Removed").await;
     let record = space.record(&key).await;
     assert_eq!((&record["secret"]["ended"], &record["lastSerial"]), (&json!("removed"), &json!(1)));
+}
+
+/// In the order of a hash set, some would wait for ever while others come.
+#[tokio::test]
+async fn keys_that_came_while_the_operator_was_down_have_their_turn_in_the_order_of_the_list() {
+    const ALL: usize = 120;
+    let _alone = neither().await;
+    let (space, cluster) = (space().await, Cluster::shared().await);
+    let names: Vec<String> = (0..ALL).map(|number| format!("key-{number:03}")).collect();
+    let mut keys = Vec::new();
+    for name in &names {
+        keys.push(space.key(name, json!({"account": "acme", "accessLevel": "Full"})).await);
+    }
+    let _operator = Running::operator(cluster, &[]).await.unwrap();
+    for name in &names {
+        space.until(name, "SecretAvailable", "Delivered").await;
+    }
+    let mut served: Vec<(Timestamp, usize)> = Vec::new();
+    for (came, key) in keys.iter().enumerate() {
+        let record = space.record(key).await;
+        served.push((record["current"]["issuedAt"].as_str().unwrap().parse().unwrap(), came));
+    }
+    served.sort();
+    for (turn, (_, came)) in served.iter().enumerate() {
+        // Some at once, of which one may be slow.
+        assert!(came.abs_diff(turn) < ALL / 2, "{} had turn {turn} of {ALL}", names[*came]);
+    }
 }

@@ -85,7 +85,10 @@ impl Cluster {
         let address = |host: &str, port: &str| format!("address: {host}, port_value: {port}");
         for (from, to) in [
             (address("127.0.0.1", "10000"), address("0.0.0.0", "10000")),
-            (address("127.0.0.1", "7071"), address("keywright-verifier.keywright-system.svc.cluster.local", "7071")),
+            (
+                address("127.0.0.1", "7071"),
+                address("keywright-verifier-headless.keywright-system.svc.cluster.local", "7071"),
+            ),
             (address("127.0.0.1", "9000"), address("api.keywright-e2e.svc.cluster.local", "9000")),
             ("connect_timeout: 0.25s".to_owned(), "connect_timeout: 0.25s\n      type: STRICT_DNS".to_owned()),
             ("shop/acme".to_owned(), format!("{NAMESPACE}/acme")),

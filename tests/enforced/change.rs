@@ -1,7 +1,7 @@
 //! When a change is said to be enforced, and when not.
 
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::{ALL, Scene, scene};
@@ -151,7 +151,7 @@ async fn a_status_that_was_wiped_or_edited_by_hand_is_proven_anew() {
 }
 
 async fn versions(scene: &Scene) -> Vec<(String, Option<String>)> {
-    let keys = scene.space.keys().list(&kube::api::ListParams::default()).await.unwrap();
+    let keys = scene.space.keys().list(&ListParams::default()).await.unwrap();
     let settled = keys.iter().filter(|key| key.name_any().starts_with("settled"));
     settled.map(|key| (key.name_any(), key.resource_version())).collect()
 }
@@ -184,4 +184,36 @@ async fn verifiers_and_operators_that_are_restarted_rewrite_no_status() {
     scene.has_applied("c", ALL).await;
     scene.until("ak/other", "Acknowledged").await;
     assert_eq!(versions(&scene).await, before);
+}
+
+/// Where the first verifier comes to many keys, each look is two requests.
+#[tokio::test]
+async fn what_is_proven_is_said_with_one_look_and_not_a_second_at_what_was_said() {
+    const KEYS: u64 = 20;
+    let scene = scene().await;
+    scene.space.account("acme", json!({"accessLevel": "Full"})).await;
+    for n in 0..KEYS {
+        scene.space.key(&format!("billing-{n}"), json!({"account": "acme", "accessLevel": "Full"})).await;
+    }
+    let everybodys = async |reason: &str| {
+        eventually(&format!("all are {reason}"), async || {
+            let keys = scene.space.keys().list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            let conditions = keys.items.iter().flat_map(|key| key.status.iter().flat_map(|status| &status.conditions));
+            let said = conditions.filter(|condition| condition.type_ == "Enforced" && condition.reason == reason);
+            let said = said.count();
+            if said == keys.items.len() { Ok(()) } else { Err(said.to_string()) }
+        })
+        .await;
+    };
+    everybodys("NoVerifier").await;
+    // Keys have their turn in order, so when the last one's is over, so are those of all others.
+    scene.space.ready_key("before").await;
+    everybodys("NoVerifier").await;
+    let before: u64 = scene.operator.metric("keywright_reconciled_total").await;
+    scene.appears("a", ALL, 0).await;
+    everybodys("Acknowledged").await;
+    scene.space.ready_key("after").await;
+    everybodys("Acknowledged").await;
+    let looks = scene.operator.metric::<u64>("keywright_reconciled_total").await - before;
+    assert!((KEYS..KEYS * 3 / 2).contains(&looks), "{looks} looks");
 }

@@ -92,3 +92,23 @@ async fn a_verifier_that_is_not_ready_refuses_everything_and_serves_when_it_is()
         assert_eq!(ask(&client, asked(question, Some(key))).await.code(), code, "at once: it serves, so it knows");
     }
 }
+
+/// How many sockets of a process listen.
+fn listening(process: u32) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let columns = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let sockets: Vec<String> = columns.filter(|c| c[3] == "0A").map(|c| format!("socket:[{}]", c[9])).collect();
+    let files = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let names = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+    names.filter(|name| sockets.iter().any(|socket| name.as_os_str() == socket.as_str())).count()
+}
+
+#[tokio::test]
+async fn a_verifier_that_nobody_asks_over_grpc_does_not_listen_there_and_answers_over_http() {
+    let Keywright { cluster, full, .. } = keywright().await;
+    let verifier = Running::verifier(cluster, &["--grpc-listen=off"]).await.unwrap().ready().await;
+    assert_eq!(verifier.code("scope=any", full).await, "ok");
+    assert_eq!(listening(verifier.process.id()), 2, "for questions over HTTP, and the admin port");
+    let both = Running::verifier(cluster, &[]).await.unwrap().ready().await;
+    assert_eq!(listening(both.process.id()), 3);
+}

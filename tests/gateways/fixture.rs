@@ -41,7 +41,7 @@ pub const ENVOY: Kind = Kind {
     run: |dir| run_envoy(&dir.join("envoy.yaml")),
 };
 
-const ENVOY_OVER_HTTP: Kind = Kind {
+pub const ENVOY_OVER_HTTP: Kind = Kind {
     name: "envoy-http",
     files: &["envoy-http.yaml"],
     port: "10001",
@@ -51,7 +51,7 @@ const ENVOY_OVER_HTTP: Kind = Kind {
 
 pub const NGINX: Kind = Kind {
     name: "nginx",
-    files: &["nginx.conf", "keywright-ask.conf", "keywright-identity.conf"],
+    files: &["nginx.conf", "keywright-ask.conf", "keywright-headers.conf", "keywright-identity.conf"],
     port: "8080",
     method_header: "X-Original-Method",
     run: |dir| {
@@ -62,7 +62,7 @@ pub const NGINX: Kind = Kind {
     },
 };
 
-const CADDY: Kind = Kind {
+pub const CADDY: Kind = Kind {
     name: "caddy",
     files: &["Caddyfile"],
     port: "8081",
@@ -73,7 +73,7 @@ const CADDY: Kind = Kind {
     },
 };
 
-const TRAEFIK: Kind = Kind {
+pub const TRAEFIK: Kind = Kind {
     name: "traefik",
     files: &["traefik.yaml", "traefik-routes.yaml"],
     port: "8082",

@@ -12,9 +12,10 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::fixture::{ALL, ENVOY, Gateway, Kind, NGINX, Stage, stage};
-use super::support::eventually;
+use super::fixture::{ALL, CADDY, ENVOY, ENVOY_OVER_HTTP, Gateway, Kind, NGINX, Stage, TRAEFIK, stage};
+use super::service::Service;
 use super::support::keywright::Running;
+use super::support::{eventually, http};
 use super::table::eventually_passes;
 
 /// A key that is accepted and one that is not.
@@ -81,19 +82,22 @@ async fn a_verifier_that_is_restarted_during_traffic_gives_no_wrong_answer() {
     join_all(ALL.iter().map(|kind| restarted(stage, kind))).await;
 }
 
-/// Two verifiers, restarted one after the other.
+/// Two verifiers that the gateway knows, restarted one after the other.
 async fn rolled(kind: &Kind, second: (&str, &str)) {
     let stage = stage().await;
-    let gateway = stage.start_with(kind, 2, &[second]).await;
-    let keys = Keys::new(&gateway).await;
+    restart_each(stage, &stage.start_with(kind, 2, &[second]).await).await;
+}
+
+async fn restart_each(stage: &Stage, gateway: &Gateway) {
+    let keys = Keys::new(gateway).await;
     let restarts = async {
         let mut running = Vec::new();
         for verifier in &gateway.verifiers {
-            running.push(stage.restart(&gateway, verifier).await);
+            running.push(stage.restart(gateway, verifier).await);
         }
         running
     };
-    keys.during(&gateway, false, restarts).await;
+    keys.during(gateway, false, restarts).await;
 }
 
 #[tokio::test]
@@ -101,6 +105,27 @@ async fn envoy_loses_no_call_while_two_verifiers_are_restarted_one_after_the_oth
     const ONE: &str = "- endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 7071}}}";
     let two = format!("{ONE}\n              {}", ONE.replace("7071", "7081"));
     rolled(&ENVOY, (ONE, &two)).await;
+}
+
+#[tokio::test]
+async fn envoy_over_http_loses_no_call_while_two_verifiers_are_restarted_one_after_the_other() {
+    const ONE: &str = "- endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: 7070}}}";
+    let two = format!("{ONE}\n              {}", ONE.replace("7070", "7080"));
+    rolled(&ENVOY_OVER_HTTP, (ONE, &two)).await;
+}
+
+#[tokio::test]
+async fn caddy_loses_no_call_while_two_verifiers_are_restarted_one_after_the_other() {
+    rolled(&CADDY, ("forward_auth 127.0.0.1:7070", "forward_auth 127.0.0.1:7070 127.0.0.1:7080")).await;
+}
+
+#[tokio::test]
+async fn traefik_loses_no_call_while_two_verifiers_behind_a_service_are_restarted_one_after_the_other() {
+    let stage = stage().await;
+    let service = Service::start().await;
+    let gateway = stage.start_with(&TRAEFIK, 2, &[("127.0.0.1:7070", &service.address)]).await;
+    service.leads_to(gateway.verifiers.iter().map(|verifier| verifier.address.clone()).collect());
+    restart_each(stage, &gateway).await;
 }
 
 #[tokio::test]
@@ -116,18 +141,20 @@ async fn health(verifier: &Running) -> Result<ServingStatus, tonic::Status> {
 }
 
 #[tokio::test]
-async fn a_verifier_that_is_told_to_stop_says_so_over_grpc_while_it_still_answers() {
+async fn a_verifier_that_is_told_to_stop_says_so_where_gateways_ask_while_it_still_answers() {
     let stage = stage().await;
     let gateway = stage.start(&ENVOY).await;
     let keys = Keys::new(&gateway).await;
     let verifier = &gateway.verifiers[0];
-    assert_eq!(health(verifier).await.unwrap(), ServingStatus::Serving);
+    let readyz = async || http::get(&verifier.address, "/readyz", &[]).await.unwrap().status;
+    assert_eq!((health(verifier).await.unwrap(), readyz().await), (ServingStatus::Serving, 200));
     signal(verifier, "TERM");
     let told = eventually("not serving", async || match health(verifier).await {
         Ok(ServingStatus::NotServing) => Ok(()),
         other => Err(format!("{other:?}")),
     });
     keys.during(&gateway, false, told).await;
+    assert_eq!(readyz().await, 503);
     assert_eq!(gateway.with_key("GET", "/orders", &keys.good).await.status, 200, "it still answers");
     assert!(verifier.process.ended().is_none());
 }

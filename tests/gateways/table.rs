@@ -7,7 +7,7 @@ use super::support::http::{Answer, send};
 use super::support::{Error, eventually};
 
 /// Identity headers from outside, in every spelling that some server takes for ours.
-const SPOOFS: [&str; 8] = [
+const SPOOFS: [&str; 10] = [
     "X-Keywright-Account",
     "x-keywright-key",
     "X-KEYWRIGHT-SCOPES",
@@ -16,6 +16,17 @@ const SPOOFS: [&str; 8] = [
     "X_KEYWRIGHT-KEY-ID",
     "X.Keywright.Account",
     "X-Keywright-Meta-Plan",
+    // What no account here has, so that no gateway has a value to put in its place.
+    "X-Keywright-Meta-Tier",
+    "X-Keywright-Admin",
+];
+
+/// What an API lives by.
+const ORDINARY: [(&str, &str); 4] = [
+    ("Content-Type", "application/json"),
+    ("If-None-Match", "\"v1\""),
+    ("Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ("Cookie", "basket=1"),
 ];
 
 /// What the upstream was sent under any spelling of a name.
@@ -92,8 +103,12 @@ async fn who_calls_reaches_the_upstream_and_the_key_does_not(gateway: &Gateway, 
     let bearer = format!("Bearer {key}");
     let mut headers = vec![("Authorization", bearer.as_str())];
     headers.extend(SPOOFS.map(|name| (name, "spoofed")));
+    headers.extend(ORDINARY);
     let answer = gateway.call("GET", "/orders/1", &headers).await;
     assert_eq!(answer.status, 200, "{answer:?}");
+    for (name, value) in ORDINARY {
+        assert_eq!(sent(&answer, &name.to_ascii_lowercase()), [value], "{}", gateway.name);
+    }
     let space = &gateway.space.name;
     assert_eq!(sent(&answer, "x-keywright-account"), [format!("{space}/acme")]);
     assert_eq!(sent(&answer, "x-keywright-key"), [format!("{space}/full")]);

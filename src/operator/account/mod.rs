@@ -1,18 +1,14 @@
 //! The controller of Accounts: reserves the Site ID, gives the members their roles, and says what there is.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use kube::ResourceExt;
-use kube::runtime::controller::{self, Action as Next, applier};
 use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::router::FullName;
-use super::site_ids;
-use super::streams::requests;
+use super::{controller, site_ids};
 use crate::api::{Account, TargetKind};
 use crate::server::Shutdown;
 
@@ -26,16 +22,16 @@ const REST: Duration = Duration::from_mins(15);
 
 /// Reconciles every Account that is woken, until told to stop.
 pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>, shutdown: Shutdown) {
-    let requests = requests(woken, shutdown);
-    let reconcile = |account: Arc<Account>, context: Arc<Context>| {
-        Box::pin(async move { reconcile(&account, &context).await.map(Next::requeue) })
+    let look = async |(namespace, name): FullName| {
+        let account = context.known.account(&namespace, &name)?;
+        let outcome = reconcile(&account, &context).await;
+        Some(outcome.unwrap_or_else(|error| after(&error, &account, &context)))
     };
-    let config = controller::Config::default().concurrency(CONCURRENCY);
-    let accounts = context.known.accounts.clone();
-    applier(reconcile, on_error, context, accounts, Box::pin(requests), config).for_each(|_| ready(())).await;
+    controller::run(woken, CONCURRENCY, shutdown.wait(), look).await;
 }
 
-fn on_error(account: Arc<Account>, error: &kube::Error, context: Arc<Context>) -> Next {
+/// How long to wait after an error.
+fn after(error: &kube::Error, account: &Account, context: &Context) -> Duration {
     let pause = context.backoff.after_failure(&account.uid().unwrap_or_default());
     let (namespace, name) = (account.namespace().unwrap_or_default(), account.name_any());
     // A conflict is everyday: the account changed while it was looked at.
@@ -44,7 +40,7 @@ fn on_error(account: Arc<Account>, error: &kube::Error, context: Arc<Context>) -
     } else {
         tracing::warn!(%namespace, %name, %error, "trying again in {pause:?}");
     }
-    Next::requeue(pause)
+    pause
 }
 
 /// Returns how long it may rest.

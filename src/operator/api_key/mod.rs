@@ -1,21 +1,19 @@
 //! The controller of ApiKeys: observe → plan → execute → status.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::runtime::controller::{self, Action as Next, applier};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::context::Context;
+use super::controller;
 use super::enforcement::GATE_BOUND;
 use super::entries::{StoreError, Stored};
+use super::queue::Again;
 use super::router::FullName;
-use super::streams::requests;
 use crate::api::{ApiKey, Reason, TargetKind};
 use crate::key::{Ended, MintError};
 use crate::server::Shutdown;
@@ -67,30 +65,23 @@ pub async fn run(
     concurrency: u16,
     shutdown: Shutdown,
 ) {
-    let requests = requests(woken, shutdown);
-    let reconcile = |key: Arc<ApiKey>, context: Arc<Context>| {
-        Box::pin(async move {
-            tokio::time::timeout(PATIENCE, reconcile(&key, &context)).await.unwrap_or(Err(Error::TimedOut))
-        })
-    };
-    let config = controller::Config::default().concurrency(concurrency);
-    let keys = context.known.keys.clone();
-    applier(reconcile, on_error, context.clone(), keys, Box::pin(requests), config)
-        .for_each(|outcome| {
-            match outcome {
-                Ok(_) => {
-                    context.metrics.reconciled.inc();
-                }
-                // Deleted while it waited for its turn; or it was said by `on_error`.
-                Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
-                Err(error) => tracing::warn!(%error, "the queue of keys"),
+    let look = async |(namespace, name): FullName| {
+        // None: deleted while it waited for its turn.
+        let key = context.known.key(&namespace, &name)?;
+        let outcome = tokio::time::timeout(PATIENCE, reconcile(&key, &context)).await.unwrap_or(Err(Error::TimedOut));
+        match outcome {
+            Ok(again) => {
+                context.metrics.reconciled.inc();
+                again
             }
-            ready(())
-        })
-        .await;
+            Err(error) => Some(after(&error, &key, &context)),
+        }
+    };
+    controller::run(woken, concurrency, shutdown.wait(), look).await;
 }
 
-fn on_error(key: Arc<ApiKey>, error: &Error, context: Arc<Context>) -> Next {
+/// How long to wait after an error.
+fn after(error: &Error, key: &ApiKey, context: &Context) -> Duration {
     context.metrics.failed.inc();
     let pause = context.backoff.after_failure(&key.uid().unwrap_or_default());
     // A conflict is everyday: the key changed while it was looked at.
@@ -98,12 +89,12 @@ fn on_error(key: Arc<ApiKey>, error: &Error, context: Arc<Context>) -> Next {
     if !conflict {
         tracing::warn!(namespace = key.namespace(), name = %key.name_any(), %error, "trying again in {pause:?}");
     }
-    Next::requeue(pause)
+    pause
 }
 
-async fn reconcile(key: &ApiKey, context: &Context) -> Result<Next, Error> {
+async fn reconcile(key: &ApiKey, context: &Context) -> Result<Again, Error> {
     if key.metadata.deletion_timestamp.is_some() {
-        return Ok(Next::await_change());
+        return Ok(None);
     }
     let mut attempts = 0;
     loop {
@@ -117,7 +108,7 @@ async fn reconcile(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     }
 }
 
-async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
+async fn attempt(key: &ApiKey, context: &Context) -> Result<Again, Error> {
     let uid = key.uid().unwrap_or_default();
     let namespace = key.namespace().unwrap_or_default();
     let account = context.known.account(&namespace, &key.spec.account);
@@ -130,6 +121,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
         source: None,
         warn_before: context.warn_before,
     };
+    let mut is_at_rest = false;
     let (outcome, problem) = match entry(context, key, &uid).await? {
         Err(problem) => {
             let nothing = execute::Outcome { entry: None, secret: None, blocked: None, is_gated: false };
@@ -141,11 +133,12 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
             let secret = observe::secret(context, key, read.as_ref()).await?;
             let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..facts };
             let plan = plan(&facts, now);
+            is_at_rest = plan.actions.is_empty() && plan.problem.is_none();
             let outcome = execute::execute(context, &facts, entry, plan.actions).await?;
             if outcome.is_gated {
                 // Nothing is said of a value that is about to be delivered: one write of status, not two. The gate wakes
                 // the key.
-                return Ok(Next::requeue(GATE_BOUND));
+                return Ok(Some(GATE_BOUND));
             }
             if outcome.entry.as_ref().is_some_and(|stored| stored.entry.undelivered().is_none()) {
                 context.enforcement.delivered(&uid);
@@ -166,8 +159,9 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Next, Error> {
     if context.known.key(&namespace, &key.name_any()).is_none_or(|known| known.uid() != key.uid()) {
         context.metrics.is_expiring(&uid, false);
     }
+    context.known.says(key, is_at_rest.then_some(&status));
     status::write(context, &facts, status).await?;
-    Ok(next(context, &facts, problem.as_ref(), now))
+    Ok(Some(next(context, &facts, problem.as_ref(), now)))
 }
 
 /// The key's record, be it one of before a restore; or why it cannot be told what it is.
@@ -185,7 +179,7 @@ async fn entry(context: &Context, key: &ApiKey, uid: &str) -> Result<Result<Opti
 
 /// When to look again. What only a change of ApiKey or Account can mend waits for that; what stands in the way
 /// elsewhere, as a foreign Secret does, cannot be watched and is looked at again after a growing pause.
-fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Timestamp) -> Next {
+fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Timestamp) -> Duration {
     let blocked_elsewhere = problem.is_some_and(|p| {
         matches!(
             p.reason,
@@ -203,5 +197,5 @@ fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Ti
     };
     let until_deadline =
         plan::deadline(facts, now).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-    Next::requeue(until_deadline.map_or(pause, |until| until.min(pause)))
+    until_deadline.map_or(pause, |until| until.min(pause))
 }

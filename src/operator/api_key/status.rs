@@ -48,6 +48,7 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
             .filter(|(delivery, _)| delivery.ended.is_none())
             .map(|(delivery, _)| delivery.name.clone()),
         access: access(key, account, entry),
+        highest_revision: entry.map(|entry| entry.revision).filter(|revision| *revision > 0),
         credentials: entry.map(|entry| credentials(entry, now)).unwrap_or_default(),
         observed_generation: key.metadata.generation,
         conditions: conditions(facts, said, before.conditions, now),
@@ -345,6 +346,20 @@ mod tests {
         let now = types("2026-11-18T00:00:00Z", &said);
         assert_eq!(now, [&always[..], &["Suspended=PaymentOverdue", "Expiring=ExpiresSoon"]].concat());
         assert_eq!(types("2026-11-25T00:00:00Z", &Said::default()), always, "now it has ended");
+    }
+
+    #[test]
+    fn the_highest_revision_is_said_also_when_no_value_of_it_is_left() {
+        let (key, account) = (key(json!({"account": "acme"})), account(json!({"accessLevel": "Full"})));
+        let said = |entry: &Entry| {
+            let now = "2026-11-22T12:00:00Z".parse().unwrap();
+            let status = project(&facts(&key, &account, Some(entry)), &Said::default(), now);
+            (status.highest_revision, status.credentials[0].revision)
+        };
+        let mut entry = delivered();
+        assert_eq!(said(&entry), (None, None), "never rotated by hand");
+        (entry.revision, entry.current.revision) = (7, 2);
+        assert_eq!(said(&entry), (Some(7), Some(2)));
     }
 
     #[test]

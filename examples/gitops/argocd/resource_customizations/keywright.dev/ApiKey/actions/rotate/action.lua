@@ -3,12 +3,8 @@ local highest = 0
 if obj.spec.rotation ~= nil and obj.spec.rotation.revision ~= nil then
   highest = obj.spec.rotation.revision
 end
-if obj.status ~= nil then
-  for _, credential in ipairs(obj.status.credentials or {}) do
-    if credential.revision ~= nil and credential.revision > highest then
-      highest = credential.revision
-    end
-  end
+if obj.status ~= nil and obj.status.highestRevision ~= nil and obj.status.highestRevision > highest then
+  highest = obj.status.highestRevision
 end
 if obj.spec.rotation == nil then
   obj.spec.rotation = {}

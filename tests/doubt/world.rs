@@ -275,8 +275,10 @@ impl Verifier {
         let service = Arc::new(service);
         let places = keywright::verifier::credential::Places::default();
         let method_header = Some(http::HeaderName::from_static("x-original-method"));
-        let http =
-            router(Http { service: service.clone(), places: places.clone(), method_header, client_header: None });
+        let http = router(
+            Http { service: service.clone(), places: places.clone(), method_header, client_header: None },
+            || true,
+        );
         Self { http, grpc: ExtAuthz { service, places } }
     }
 }

@@ -107,7 +107,9 @@ proptest! {
                 Step::Take => {
                     let mut over: Vec<_> = expected.rests.iter().filter(|(_, at)| **at <= clock).map(|(n, at)| (*at, n.clone())).collect();
                     over.sort();
-                    over.into_iter().for_each(|(_, name)| expected.waits(name, clock));
+                    for (_, name) in over {
+                        expected.waits(name, clock);
+                    }
                     let longest = expected.waits.iter().min_by_key(|(_, (_, line))| *line).map(|(name, _)| name.clone());
                     let taken = queue.take(now);
                     prop_assert_eq!(&taken, &longest);

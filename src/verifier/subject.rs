@@ -150,8 +150,7 @@ impl Subject {
         let Key { uid, generation, namespace: _, name, account: _, display_name, grant, disabled, expires_at, .. } =
             key;
         let extras = Extras { display_name, metadata: key.metadata, revoke_before: key.revoke_before.map(nanos) };
-        let has_extras =
-            extras.display_name.is_some() || !extras.metadata.is_empty() || extras.revoke_before.is_some();
+        let has_extras = extras.display_name.is_some() || !extras.metadata.is_empty() || extras.revoke_before.is_some();
         Self {
             uid,
             account,

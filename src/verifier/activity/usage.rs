@@ -252,3 +252,45 @@ pub fn hash_of(name: &[u8]) -> u32 {
     static STATE: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::default);
     low(STATE.hash_one(name)).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn of_those_who_call_the_first_and_the_latest_are_remembered_each_with_when_it_was_seen_last() {
+        for (source, most) in [(Source::Product, SOURCES + 1), (Source::Network, SOURCES)] {
+            let usage = Usage::default();
+            let seen = || usage.sources(source).collect::<BTreeMap<u32, Seconds>>();
+            assert!(!usage.again(source, 7, 1) && seen().is_empty());
+            let all: Vec<u32> = (1..=u32::try_from(most).unwrap_or_default()).collect();
+            for name in &all {
+                usage.note(source, *name, *name);
+            }
+            assert!(all.iter().all(|name| usage.again(source, *name, name + 10)));
+            assert_eq!(seen(), all.iter().map(|name| (*name, name + 10)).collect());
+            assert!(usage.again(source, 2, 1), "an earlier time");
+            usage.note(source, 99, 99);
+            let kept = seen();
+            assert_eq!((kept.len(), kept.get(&99), kept.get(&3)), (most, Some(&99), Some(&13)));
+            let gone = if source == Source::Product { 2 } else { 1 };
+            assert!(!kept.contains_key(&gone), "what was not seen for longest gives way");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_called_seldom_by_one_program_takes_one_cache_line_and_no_more() {
+        let usage = Usage::default();
+        usage.note(Source::Product, 1, 1);
+        for _ in 0..FEW {
+            usage.count(Code::Ok, 1);
+        }
+        assert!(usage.rest.get().is_none());
+        usage.count(Code::Ok, 1);
+        assert!(usage.rest.get().is_some_and(|rest| rest.shares.get().is_some()));
+        usage.count(Code::Ok, 1);
+        assert_eq!(usage.peek().allowed, u64::from(FEW) + 2, "what is counted in both places is one");
+    }
+}

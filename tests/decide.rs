@@ -1,5 +1,5 @@
 //! What `decide` says, and to whom: the order of the codes, every boundary to the nanosecond, whose grant counts, and
-//! that nobody without the secret learns anything.
+//! that nobody without the secret learns anything; and what upstreams are told of who has it.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -7,6 +7,8 @@
 mod facts;
 #[path = "decide/monotone.rs"]
 mod monotone;
+#[path = "decide/told.rs"]
+mod told;
 #[path = "support/values.rs"]
 mod values;
 

@@ -17,6 +17,7 @@ use std::sync::{Arc, LazyLock};
 use keywright::key::KeyId;
 use keywright::verifier::activity::ledger::Ledger;
 use keywright::verifier::activity::usage::Usage;
+use keywright::verifier::subject::Uid;
 use support::{Filled, filled_with, presented};
 
 /// Keys as the index knows them; each test has a ledger of its own.
@@ -31,4 +32,9 @@ fn ids(count: usize) -> Vec<KeyId> {
 fn usage(ledger: &mut Ledger, id: KeyId) -> Arc<Usage> {
     let view = FILLED.index.view();
     ledger.usage(id, view.get(id).unwrap().subject())
+}
+
+/// The key that a value is of.
+fn uid(id: KeyId) -> Uid {
+    FILLED.index.view().get(id).unwrap().subject().uid()
 }

@@ -32,6 +32,16 @@ impl AccessLevel {
             AccessLevel::Custom => "Custom",
         }
     }
+
+    /// Does it permit this one thing? Of `Custom` the scopes decide.
+    pub fn allows(self, wanted: &Scope) -> Option<bool> {
+        let action = match self {
+            AccessLevel::Full => None,
+            AccessLevel::ReadOnly => Some(Action::Read),
+            AccessLevel::Custom => return None,
+        };
+        Some(Scope::any_resource(action).covers(wanted))
+    }
 }
 
 /// A level together with its scopes, checked: what was written in a manifest, made fit for decisions.

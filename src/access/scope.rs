@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use smol_str::SmolStr;
 use thiserror::Error;
 
 /// The longest scope that is accepted, in bytes.
@@ -30,8 +31,8 @@ impl Action {
 /// A resource and an action, where either may be `*`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
-    /// `None` is `*`: every resource.
-    resource: Option<Box<str>>,
+    /// `None` is `*`: every resource. In place, as long as its name has at most 23 bytes.
+    resource: Option<SmolStr>,
     /// `None` is `*`: every action.
     action: Option<Action>,
 }

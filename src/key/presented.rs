@@ -56,7 +56,8 @@ pub fn parse(text: &[u8]) -> Parsed<'_> {
     }
     let Some(id) = KeyId::parse(&rest[..KeyId::LEN]) else { return Parsed::Foreign };
     let secret = &rest[KeyId::LEN + 1..];
-    if secret.len() != SECRET_LEN + CRC_LEN || !secret.iter().all(|&b| base62::is_digit(b)) {
+    // Each is looked at, whatever those before it are, so that it is done for many at once.
+    if secret.len() != SECRET_LEN + CRC_LEN || !secret.iter().fold(true, |are, &b| are & base62::is_digit(b)) {
         return Parsed::Malformed;
     }
     let (body, crc) = text.split_at(text.len() - CRC_LEN);

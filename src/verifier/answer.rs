@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::code::Code;
 use super::decide::Verdict;
-use super::identity::{Identity, metadata_headers};
+use super::identity::{self, metadata_headers};
 use super::question::{Need, Question};
 
 /// The header with the code of the answer; nginx drops bodies.
@@ -46,13 +46,10 @@ impl Answer {
     }
 
     fn allow(verdict: &Verdict<'_>, question: &Question) -> Option<Self> {
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.extend(Identity::of(verdict)?.headers());
+        let mut headers = identity::headers(verdict)?;
         if let Some(holder) = verdict.holder.as_ref().filter(|_| question.metadata) {
             headers.extend(metadata_headers(holder)?);
         }
-        headers.insert(CODE_HEADER, HeaderValue::from_static(Code::Ok.as_str()));
-        headers.insert(CACHE_CONTROL, NO_STORE);
         Some(Self { code: Code::Ok, headers, body: Bytes::new() })
     }
 

@@ -41,7 +41,7 @@ pub struct Holder<'v> {
 impl Holder<'_> {
     /// What the value may do under its account's ceiling, in force.
     pub fn grant(&self) -> Option<Grant> {
-        Some(self.live.grant()?.under(&self.account.ceiling.as_deref()?.grant))
+        Some(self.live.grant()?.grant.under(&self.account.ceiling.as_deref()?.grant))
     }
 
     /// When the value ends by itself: with its key, by its age, or because a newer one has come.
@@ -108,25 +108,29 @@ fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) ->
     if ceiling.disabled {
         return Code::AccountDisabled;
     }
-    if live.subject.disabled {
+    if live.disabled {
         return Code::Disabled;
     }
-    if live.subject.expires_at.is_some_and(|at| at <= now) || is_over(live.outlives(ceiling)) {
-        return Code::Expired;
-    }
-    if is_over(live.value.retires) {
-        return Code::Retired;
+    if is_over(live.ends) || is_over(live.outlives(ceiling)) {
+        // Only the value may have ended, while its key has not.
+        let has_expired = live.subject.expires_at.is_some_and(|at| at <= now) || is_over(live.outlives(ceiling));
+        return if has_expired { Code::Expired } else { Code::Retired };
     }
     if live.revoked {
         return Code::Revoked;
     }
-    if !question.accepts(live.subject.account_name()) {
+    if !question.accepts(live.cell().full_name()) {
         return Code::WrongAccount;
     }
-    let Some(grant) = live.grant() else { return Code::NotReady };
+    if live.level.is_none() {
+        return Code::NotReady;
+    }
     match &question.need {
         Need::Any | Need::Public => Code::Ok,
-        Need::Scope(scope) if grant.allows(scope) && ceiling.grant.allows(scope) => Code::Ok,
-        Need::Scope(_) => Code::InsufficientScope,
+        Need::Scope(scope) => match live.allows(scope) {
+            Some(true) if ceiling.grant.allows(scope) => Code::Ok,
+            Some(_) => Code::InsufficientScope,
+            None => Code::NotReady,
+        },
     }
 }

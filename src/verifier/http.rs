@@ -62,9 +62,11 @@ async fn survived(answer: impl Future<Output = Response>) -> Response {
 }
 
 async fn auth(State(http): State<Arc<Http>>, request: Request) -> Response {
-    survived(async move {
-        let question = Question::from_query(request.uri().query().unwrap_or_default(), http.method(request.headers()));
-        http.answer(request.headers(), question).await
+    // By reference: each future that took the request in would copy it once more.
+    let (uri, headers) = (request.uri(), request.headers());
+    survived(async {
+        let question = Question::from_query(uri.query().unwrap_or_default(), http.method(headers));
+        http.answer(headers, question).await
     })
     .await
 }
@@ -72,10 +74,11 @@ async fn auth(State(http): State<Arc<Http>>, request: Request) -> Response {
 /// Envoy's HTTP `ext_authz` sends its prefix and then the client's path and query: the question ends at `/-/`, and the
 /// query counts for nothing.
 async fn auth_in_path(State(http): State<Arc<Http>>, request: Request) -> Response {
-    survived(async move {
-        let path = request.uri().path().strip_prefix("/auth/").unwrap_or_default();
-        let question = Question::from_path(path, http.method(request.headers()));
-        http.answer(request.headers(), question).await
+    let (uri, headers) = (request.uri(), request.headers());
+    survived(async {
+        let path = uri.path().strip_prefix("/auth/").unwrap_or_default();
+        let question = Question::from_path(path, http.method(headers));
+        http.answer(headers, question).await
     })
     .await
 }

@@ -6,8 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::answer::{CODE_HEADER, NO_STORE};
 use super::code::Code;
 use super::decide::{Holder, Verdict};
 use super::live::Effective;
@@ -59,14 +61,9 @@ impl Identity {
             let (account, site_id) = (site.account.header.clone()?, site.account().told.site_id.clone());
             return Some(Self { account, key: None, site_id });
         };
-        let (namespace, name) = holder.live.subject().full_name();
         Some(Self {
-            account: holder.live.subject.account.header.clone()?,
-            key: Some(KeyIdentity {
-                key: HeaderValue::try_from([namespace, "/", name].concat()).ok()?,
-                key_id: HeaderValue::from_bytes(&holder.id.text()).ok()?,
-                scopes: effective(holder)?,
-            }),
+            account: holder.live.cell().header.clone()?,
+            key: Some(KeyIdentity::of(holder)?),
             site_id: holder.account.told.site_id.clone(),
         })
     }
@@ -80,20 +77,51 @@ impl Identity {
     }
 }
 
+impl KeyIdentity {
+    fn of(holder: &Holder<'_>) -> Option<Self> {
+        Some(Self {
+            key: HeaderValue::try_from([&holder.live.cell().namespace, "/", holder.live.name()].concat()).ok()?,
+            key_id: HeaderValue::from_bytes(&holder.id.text()).ok()?,
+            scopes: effective(holder)?,
+        })
+    }
+}
+
+/// All headers of an answer that lets the caller pass, but those of its metadata. `None` is a doubt.
+pub fn headers(verdict: &Verdict<'_>) -> Option<HeaderMap> {
+    let Some(holder) = verdict.holder.as_ref().filter(|_| verdict.code == Code::Ok) else {
+        let of_all = [(CODE_HEADER, HeaderValue::from_static(Code::Ok.as_str())), (CACHE_CONTROL, NO_STORE)];
+        return Some(Identity::of(verdict)?.headers().chain(of_all).collect());
+    };
+    let mut of_key = KeyIdentity::of(holder)?;
+    let mut headers = holder.account.told.headers.clone()?;
+    for (name, value) in &mut headers {
+        if *name == KEY {
+            std::mem::swap(value, &mut of_key.key);
+        } else if *name == KEY_ID {
+            std::mem::swap(value, &mut of_key.key_id);
+        } else if *name == SCOPES {
+            std::mem::swap(value, &mut of_key.scopes);
+        }
+    }
+    Some(headers)
+}
+
 fn effective(holder: &Holder<'_>) -> Option<HeaderValue> {
     let told = &holder.account.told;
-    match holder.live.grant()?.level() {
+    match holder.live.level? {
         AccessLevel::Full => return told.full.clone(),
         AccessLevel::ReadOnly => return told.read_only.clone(),
         AccessLevel::Custom => {}
     }
-    let memo = holder.live.effective.load();
-    if let Some(known) = memo.as_ref().filter(|known| Arc::ptr_eq(&known.account, &holder.account)) {
+    let memo = &holder.live.grant()?.effective;
+    let known = memo.load();
+    if let Some(known) = known.as_ref().filter(|known| Arc::ptr_eq(&known.account, &holder.account)) {
         return Some(known.scopes.clone());
     }
     let scopes = scopes(&holder.grant()?)?;
     let fresh = Effective { account: Arc::clone(&holder.account), scopes: scopes.clone() };
-    holder.live.effective.store(Some(Arc::new(fresh)));
+    memo.store(Some(Arc::new(fresh)));
     Some(scopes)
 }
 

@@ -162,8 +162,8 @@ impl Index {
             // What was proven of a value stays proven while its record is the same; a relist brings every entry again.
             if let Some(before) =
                 self.values.pin().get(&credential.id).filter(|slot| slot.uid() == uid_print).map(Slot::value)
-                && value.record.is_some()
-                && (value.serial, &value.record) == (before.serial, &before.record)
+                && value.record().is_some()
+                && value.record() == before.record()
             {
                 value.tag = before.tag;
             }
@@ -350,7 +350,7 @@ impl Index {
 fn cloned(entry: &Entry) -> Result<Option<Arc<Cloned>>, GrantError> {
     let read = |cloned: &crate::key::Cloned| {
         let display_name = cloned.display_name.as_deref().map(Into::into);
-        Ok(Arc::new(Cloned { grant: cloned.grant()?, display_name }))
+        Ok(Arc::new(Cloned { grant: cloned.grant()?.into(), display_name }))
     };
     entry.cloned.as_ref().map(read).transpose()
 }

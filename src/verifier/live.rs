@@ -1,16 +1,18 @@
 //! What a decision looks at: a value together with its ApiKey and its account.
 //!
-//! There may be a million of them, and what every decision reads lies side by side.
+//! There may be a million of them, and each look at memory that is in no cache costs as much as all the rest. So what
+//! nearly every decision reads, and what upstreams are told of who calls, stands in one place of two cache lines.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Guard};
 use http::HeaderValue;
 use jiff::Timestamp;
+use smol_str::SmolStr;
 
 use super::activity::usage::Usage;
-use super::subject::{Account, Ceiling, NEVER, Nanos, Subject, nanos, timestamp};
-use crate::access::Grant;
+use super::subject::{Account, AccountCell, Ceiling, Granted, NEVER, Nanos, Subject, nanos, timestamp};
+use crate::access::{AccessLevel, Scope};
 use crate::key::{Credential, Pepper, Tag};
 
 /// A value as its entry records it.
@@ -18,8 +20,13 @@ use crate::key::{Credential, Pepper, Tag};
 pub(super) struct Value {
     /// The tag to compare with: the stored one, or the one that a proof gave in its place.
     pub(super) tag: Tag,
-    pub(super) serial: u64,
     pub(super) issued: Nanos,
+    pub(super) rest: Option<Arc<Rest>>,
+}
+
+/// What most values do not have.
+pub(super) struct Rest {
+    pub(super) serial: u64,
     /// From when on a newer value has taken its place.
     pub(super) retires: Nanos,
     /// The argon2id record; kept only where the tag's pepper is gone.
@@ -30,21 +37,35 @@ pub(super) struct Value {
 impl Value {
     pub(super) fn read(credential: &Credential, cloned: Option<&Arc<Cloned>>, pepper: Option<&Pepper>) -> Self {
         let is_checkable = pepper.is_some_and(|pepper| pepper.can_check(&credential.tag));
-        Self {
-            tag: credential.tag,
+        let rest = Rest {
             serial: credential.serial,
-            issued: nanos(credential.issued_at),
             retires: credential.retires_at.map_or(NEVER, nanos),
             record: (!is_checkable).then(|| Arc::new(credential.hash.clone())),
             cloned: cloned.cloned(),
-        }
+        };
+        let is_there = rest.retires != NEVER || rest.record.is_some() || rest.cloned.is_some();
+        Self { tag: credential.tag, issued: nanos(credential.issued_at), rest: is_there.then(|| Arc::new(rest)) }
+    }
+
+    /// From when on a newer value has taken its place.
+    pub(super) fn retires(&self) -> Nanos {
+        self.rest.as_ref().map_or(NEVER, |rest| rest.retires)
+    }
+
+    /// Which minting it is, and its argon2id record, where that is kept.
+    pub(super) fn record(&self) -> Option<(u64, &Arc<String>)> {
+        let rest = self.rest.as_ref()?;
+        Some((rest.serial, rest.record.as_ref()?))
+    }
+
+    fn cloned(&self) -> Option<&Cloned> {
+        self.rest.as_ref()?.cloned.as_deref()
     }
 }
 
 /// What a clone took over.
-#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Cloned {
-    pub(super) grant: Grant,
+    pub(super) grant: Granted,
     pub(super) display_name: Option<Box<str>>,
 }
 
@@ -52,26 +73,39 @@ pub(super) struct Cloned {
 pub struct Live {
     pub(super) value: Value,
     pub(super) subject: Arc<Subject>,
+    /// What is counted of it, from the first call on.
+    pub(super) usage: ArcSwapOption<Usage>,
+    // What follows is of the subject and the value, and stands here to be at hand.
+    account: Arc<AccountCell>,
+    name: SmolStr,
+    /// When the key expires or the value retires, whichever comes first.
+    pub(super) ends: Nanos,
+    /// `None` when neither the key nor what was cloned says what it may do.
+    pub(super) level: Option<AccessLevel>,
+    pub(super) disabled: bool,
     /// The platform has suspended the ApiKey.
     pub(super) suspended: bool,
     /// It was issued before `spec.rotation.revokeBefore`.
     pub(super) revoked: bool,
-    /// What it may do under its account's ceiling, as it was told last.
-    pub(super) effective: ArcSwapOption<Effective>,
-    /// What is counted of it, from the first call on.
-    pub(super) usage: OnceLock<Arc<Usage>>,
 }
 
 impl Live {
     pub(super) fn new(value: Value, subject: Arc<Subject>, suspended: bool) -> Self {
-        Self {
+        let expires = subject.expires_at.map_or(NEVER, nanos);
+        let mut live = Self {
+            account: subject.account.clone(),
+            name: subject.name.clone(),
+            ends: expires.min(value.retires()),
+            level: None,
+            disabled: subject.disabled,
             suspended,
-            revoked: value.issued < subject.revoke_before,
-            effective: ArcSwapOption::empty(),
-            usage: OnceLock::new(),
+            revoked: value.issued < subject.revoke_before(),
+            usage: ArcSwapOption::empty(),
             value,
             subject,
-        }
+        };
+        live.level = live.grant().map(|granted| granted.grant.level());
+        live
     }
 
     /// Its ApiKey.
@@ -79,31 +113,48 @@ impl Live {
         &self.subject
     }
 
+    /// `metadata.name` of its ApiKey.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its account's name and state.
+    pub(super) fn cell(&self) -> &AccountCell {
+        &self.account
+    }
+
     /// Its account at this moment.
     pub fn account(&self) -> Guard<Arc<Account>> {
-        self.subject.account.now()
+        self.account.now()
     }
 
     /// What it may do before the ceiling.
-    pub(super) fn grant(&self) -> Option<&Grant> {
-        self.subject.grant.as_ref().or(self.value.cloned.as_ref().map(|cloned| &cloned.grant))
+    pub(super) fn grant(&self) -> Option<&Granted> {
+        self.subject.grant.as_ref().or(self.value.cloned().map(|cloned| &cloned.grant))
+    }
+
+    /// Does it permit this before the ceiling? `None` is a doubt. Only `Custom` has to be looked up.
+    pub(super) fn allows(&self, wanted: &Scope) -> Option<bool> {
+        match self.level?.allows(wanted) {
+            Some(allows) => Some(allows),
+            None => Some(self.grant()?.grant.allows(wanted)),
+        }
     }
 
     /// The argon2id record, where the tag's pepper is gone.
     pub(super) fn record(&self) -> Option<&Arc<String>> {
-        self.value.record.as_ref()
+        self.value.record().map(|(_, record)| record)
     }
 
     /// When it ends by itself: with its key, by its age, or because a newer one has come.
     pub(super) fn ends_at(&self, ceiling: Option<&Ceiling>) -> Option<Timestamp> {
         let by_age = timestamp(ceiling.map_or(NEVER, |ceiling| self.outlives(ceiling)));
-        [self.subject.expires_at, by_age, timestamp(self.value.retires)].into_iter().flatten().min()
+        [self.subject.expires_at, by_age, timestamp(self.value.retires())].into_iter().flatten().min()
     }
 
     /// The key's name for people.
     pub fn display_name(&self) -> Option<&str> {
-        let own = self.subject.words.as_ref().and_then(|words| words.display_name.as_deref());
-        own.or(self.value.cloned.as_ref().and_then(|cloned| cloned.display_name.as_deref()))
+        self.subject.display_name().or(self.value.cloned().and_then(|cloned| cloned.display_name.as_deref()))
     }
 
     /// When it ends by the age that its account allows.

@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use http::HeaderValue;
 use jiff::Timestamp;
 use smol_str::SmolStr;
 
+use super::live::Effective;
 use super::told::Told;
 use crate::access::Grant;
 use crate::key::SiteId;
@@ -116,37 +117,49 @@ pub struct Subject {
     uid: Uid,
     pub(super) account: Arc<AccountCell>,
     /// In place, as long as it has at most 23 bytes.
-    name: SmolStr,
-    pub(super) grant: Option<Grant>,
+    pub(super) name: SmolStr,
+    pub(super) grant: Option<Granted>,
     pub(super) expires_at: Option<Timestamp>,
-    pub(super) revoke_before: Nanos,
     pub(super) disabled: bool,
     generation: u32,
-    pub(super) words: Option<Box<Words>>,
+    extras: Option<Box<Extras>>,
 }
 
 /// What most keys do not have.
-pub(super) struct Words {
-    pub(super) display_name: Option<Box<str>>,
-    pub(super) metadata: BTreeMap<String, String>,
+struct Extras {
+    display_name: Option<Box<str>>,
+    metadata: BTreeMap<String, String>,
+    revoke_before: Option<Nanos>,
+}
+
+/// What a key may do before its account's ceiling.
+pub(super) struct Granted {
+    pub(super) grant: Grant,
+    /// Under the ceiling, as it was told last.
+    pub(super) effective: ArcSwapOption<Effective>,
+}
+
+impl From<Grant> for Granted {
+    fn from(grant: Grant) -> Self {
+        Self { grant, effective: ArcSwapOption::empty() }
+    }
 }
 
 impl Subject {
     pub(super) fn new(key: Key, account: Arc<AccountCell>) -> Self {
         let Key { uid, generation, namespace: _, name, account: _, display_name, grant, disabled, expires_at, .. } =
             key;
-        let (revoke_before, metadata) = (key.revoke_before, key.metadata);
-        let has_words = display_name.is_some() || !metadata.is_empty();
+        let extras = Extras { display_name, metadata: key.metadata, revoke_before: key.revoke_before.map(nanos) };
+        let has_extras = extras.display_name.is_some() || !extras.metadata.is_empty() || extras.revoke_before.is_some();
         Self {
             uid,
             account,
             name: name.into(),
-            grant,
+            grant: grant.map(Granted::from),
             expires_at,
-            revoke_before: revoke_before.map_or(Nanos::MIN, nanos),
             disabled,
             generation,
-            words: has_words.then(|| Box::new(Words { display_name, metadata })),
+            extras: has_extras.then(|| Box::new(extras)),
         }
     }
 
@@ -172,7 +185,17 @@ impl Subject {
 
     /// `spec.metadata`
     pub fn metadata(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.words.iter().flat_map(|words| &words.metadata)
+        self.extras.iter().flat_map(|extras| &extras.metadata)
+    }
+
+    /// `spec.displayName`
+    pub(super) fn display_name(&self) -> Option<&str> {
+        self.extras.as_ref()?.display_name.as_deref()
+    }
+
+    /// Values that were issued before this are refused.
+    pub(super) fn revoke_before(&self) -> Nanos {
+        self.extras.as_ref().and_then(|extras| extras.revoke_before).unwrap_or(Nanos::MIN)
     }
 }
 
@@ -219,7 +242,8 @@ impl AccountCell {
     pub(super) fn change(&self, what: impl FnOnce(&mut Account)) {
         let mut account = Account::clone(&self.state.load());
         what(&mut account);
-        account.told = Told::of(account.ceiling.as_ref().map(|ceiling| &ceiling.grant), account.site_id);
+        let ceiling = account.ceiling.as_ref().map(|ceiling| &ceiling.grant);
+        account.told = Told::of(self.header.as_ref(), ceiling, account.site_id);
         self.state.store(Arc::new(account));
     }
 }

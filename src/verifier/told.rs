@@ -1,7 +1,11 @@
 //! What upstreams are told of all callers of an account alike, rendered when the account changes.
 
-use http::HeaderValue;
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue};
 
+use super::answer::{CODE_HEADER, NO_STORE};
+use super::code::Code;
+use super::identity::{ACCOUNT, KEY, KEY_ID, SCOPES, SITE_ID};
 use crate::access::{AccessLevel, Grant};
 use crate::key::SiteId;
 
@@ -13,17 +17,30 @@ pub(super) struct Told {
     pub(super) full: Option<HeaderValue>,
     /// The same with `ReadOnly`.
     pub(super) read_only: Option<HeaderValue>,
+    /// Of an answer that lets one of its keys pass, but that what tells the key is empty; `None` is a doubt. It is copied
+    /// for each answer, because to set names one by one is to hash each of them.
+    pub(super) headers: Option<HeaderMap>,
 }
 
 impl Told {
-    pub(super) fn of(ceiling: Option<&Grant>, site_id: Option<SiteId>) -> Self {
+    /// `account` is its full name.
+    pub(super) fn of(account: Option<&HeaderValue>, ceiling: Option<&Grant>, site_id: Option<SiteId>) -> Self {
         let whole = |level| scopes(&Grant::new::<&str>(level, &[]).ok()?.under(ceiling?));
+        let site_id = site_id.and_then(|id| HeaderValue::try_from(id.as_str()).ok());
         Self {
-            site_id: site_id.and_then(|id| HeaderValue::try_from(id.as_str()).ok()),
+            headers: account.map(|account| headers(account, site_id.as_ref())),
+            site_id,
             full: whole(AccessLevel::Full),
             read_only: whole(AccessLevel::ReadOnly),
         }
     }
+}
+
+fn headers(account: &HeaderValue, site_id: Option<&HeaderValue>) -> HeaderMap {
+    let empty = || HeaderValue::from_static("");
+    let of_account = [(ACCOUNT, account.clone()), (KEY, empty()), (KEY_ID, empty()), (SCOPES, empty())];
+    let of_all = [(CODE_HEADER, HeaderValue::from_static(Code::Ok.as_str())), (CACHE_CONTROL, NO_STORE)];
+    of_account.into_iter().chain(site_id.map(|id| (SITE_ID, id.clone()))).chain(of_all).collect()
 }
 
 /// As upstreams are told; `None` is a doubt.

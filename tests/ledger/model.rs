@@ -13,7 +13,7 @@ use keywright::verifier::subject::Uid;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{ids, usage};
+use super::{ids, uid, usage};
 
 const KEYS: usize = 3;
 const SECOND: Moment = 1_000_000_000;
@@ -114,7 +114,7 @@ impl World {
     fn new() -> Self {
         let (mut ledger, ids) = (Ledger::default(), ids(KEYS));
         let held: Vec<_> = ids.iter().map(|id| Some(usage(&mut ledger, *id))).collect();
-        let uids = held.iter().flatten().map(|usage| usage.subject.uid()).collect();
+        let uids = ids.iter().map(|id| uid(*id)).collect();
         let (counted, server) = (vec![(0, 0); KEYS], HashMap::new());
         Self { ledger, now: SECOND, ids, held, uids, counted, server, late: Vec::new() }
     }
@@ -125,7 +125,7 @@ impl World {
                 let id = self.ids[key];
                 let usage = self.held[key].get_or_insert_with(|| usage(&mut self.ledger, id));
                 if usage.count(if allowed { Code::Ok } else { Code::Disabled }, 1) {
-                    self.ledger.touch(usage.subject.uid(), self.now);
+                    self.ledger.touch(self.uids[key], self.now);
                 }
                 let counted = &mut self.counted[key];
                 *if allowed { &mut counted.0 } else { &mut counted.1 } += 1;

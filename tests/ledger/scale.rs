@@ -9,7 +9,7 @@ use keywright::verifier::code::Code;
 use keywright::verifier::fence::Moment;
 use keywright::verifier::subject::Uid;
 
-use super::{ids, usage};
+use super::{ids, uid, usage};
 
 const SECOND: Moment = 1_000_000_000;
 /// As often as the flusher looks.
@@ -20,7 +20,7 @@ const BUDGET: u32 = 20;
 /// A flusher whose writes all arrive.
 struct World {
     ledger: Ledger,
-    usages: Vec<Arc<Usage>>,
+    usages: Vec<(Uid, Arc<Usage>)>,
     now: Moment,
     /// Quarters of a write.
     tokens: u32,
@@ -30,14 +30,14 @@ struct World {
 impl World {
     fn new(keys: usize) -> Self {
         let mut ledger = Ledger::default();
-        let usages = ids(keys).into_iter().map(|id| usage(&mut ledger, id)).collect();
+        let usages = ids(keys).into_iter().map(|id| (uid(id), usage(&mut ledger, id))).collect();
         Self { ledger, usages, now: 1000 * SECOND, tokens: 4 * BUDGET, written: HashMap::new() }
     }
 
     fn call(&mut self, key: usize) {
-        let usage = &self.usages[key];
+        let (uid, usage) = &self.usages[key];
         if usage.count(Code::Ok, u32::try_from(self.now / SECOND).unwrap()) {
-            self.ledger.touch(usage.subject.uid(), self.now);
+            self.ledger.touch(*uid, self.now);
         }
     }
 
@@ -105,7 +105,7 @@ fn a_first_use_after_a_quiet_spell_is_written_within_five_seconds_beside_a_thous
             world.call(busy);
             used = Some(world.now);
         }
-        let quiet = world.usages[busy].subject.uid();
+        let (quiet, _) = world.usages[busy];
         if world.tick().iter().any(|turn| turn.uid == quiet) {
             waited.push(world.now - used.take().unwrap());
         }

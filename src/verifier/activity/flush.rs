@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::fold::{Delta, fold};
 use super::ledger::Turn;
-use super::usage::{Seconds, Totals};
+use super::usage::{Seconds, Source, Totals};
 use crate::api::{Activity as Status, ApiKey, Writer, names};
 use crate::key::KeyId;
 use crate::verifier::freshness::now;
@@ -208,8 +208,8 @@ impl Flusher {
             }
         }
         let named = |(hash, seconds)| Some((self.service.activity.named(hash)?, at(seconds)));
-        delta.sources = turn.usages().iter().flat_map(|usage| usage.products.all()).filter_map(named).collect();
-        delta.networks = turn.usages().iter().flat_map(|usage| usage.known_networks()).filter_map(named).collect();
+        delta.sources = turn.usages().flat_map(|usage| usage.sources(Source::Product)).filter_map(named).collect();
+        delta.networks = turn.usages().flat_map(|usage| usage.sources(Source::Network)).filter_map(named).collect();
         delta
     }
 }

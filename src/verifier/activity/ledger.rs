@@ -28,8 +28,9 @@ pub struct Ledger {
 }
 
 /// One key. There may be as many as keys in use, so it is kept small.
-#[derive(Default)]
 struct Tally {
+    /// The ApiKey, as it was at the first call.
+    subject: Arc<Subject>,
     values: Vec<Held>,
     /// Writes that may have arrived or may yet: their numbers, and what was counted when they were sent.
     unsure: Vec<(i64, HashMap<KeyId, Totals>)>,
@@ -42,6 +43,7 @@ struct Tally {
 
 /// One value, and what of it is known to have arrived.
 struct Held {
+    id: KeyId,
     usage: Arc<Usage>,
     committed: Totals,
 }
@@ -56,18 +58,18 @@ pub struct Turn {
     pub name: Box<str>,
     /// Since when there is something to write.
     pub since: Moment,
-    usages: Vec<Arc<Usage>>,
+    usages: Vec<(KeyId, Arc<Usage>)>,
 }
 
 impl Turn {
     /// What is counted now, and by whom: sources are the usages' own.
     pub fn take(&self) -> HashMap<KeyId, Totals> {
-        self.usages.iter().map(|usage| (usage.id, usage.take())).collect()
+        self.usages.iter().map(|(id, usage)| (*id, usage.take())).collect()
     }
 
-    /// The values of the key.
-    pub fn usages(&self) -> &[Arc<Usage>] {
-        &self.usages
+    /// Of each value of the key.
+    pub fn usages(&self) -> impl Iterator<Item = &Arc<Usage>> {
+        self.usages.iter().map(|(_, usage)| usage)
     }
 }
 
@@ -78,13 +80,13 @@ fn nanos(duration: Duration) -> Moment {
 impl Ledger {
     /// The counters of a value, the same ones each time it is asked for.
     pub fn usage(&mut self, id: KeyId, subject: &Arc<Subject>) -> Arc<Usage> {
-        let tally = self.keys.entry(subject.uid()).or_default();
-        if let Some(known) = tally.values.iter().find(|held| held.usage.id == id) {
+        let tally = self.keys.entry(subject.uid()).or_insert_with(|| Tally::of(subject.clone()));
+        if let Some(known) = tally.values.iter().find(|held| held.id == id) {
             return known.usage.clone();
         }
-        let usage = Arc::new(Usage::new(id, subject.clone()));
+        let usage = Arc::<Usage>::default();
         tally.values.reserve_exact(1);
-        tally.values.push(Held { usage: usage.clone(), committed: Totals::default() });
+        tally.values.push(Held { id, usage: usage.clone(), committed: Totals::default() });
         usage
     }
 
@@ -114,8 +116,8 @@ impl Ledger {
         self.queue.remove(&(due, uid));
         let tally = self.keys.get_mut(&uid)?;
         tally.queued = None;
-        let usages: Vec<Arc<Usage>> = tally.values.iter().map(|held| held.usage.clone()).collect();
-        let (namespace, name) = usages.first()?.subject.full_name();
+        let usages = tally.values.iter().map(|held| (held.id, held.usage.clone())).collect();
+        let (namespace, name) = tally.subject.full_name();
         let (namespace, name) = (namespace.into(), name.into());
         Some(Turn { uid, namespace, name, since: tally.since.take().unwrap_or(now), usages })
     }
@@ -125,7 +127,7 @@ impl Ledger {
     pub fn base(&self, uid: Uid, sequence: Option<i64>) -> HashMap<KeyId, Totals> {
         let Some(tally) = self.keys.get(&uid) else { return HashMap::new() };
         let arrived = tally.unsure.iter().find(|(number, _)| Some(*number) == sequence);
-        let committed = || tally.values.iter().map(|held| (held.usage.id, held.committed)).collect();
+        let committed = || tally.values.iter().map(|held| (held.id, held.committed)).collect();
         arrived.map_or_else(committed, |(_, totals)| totals.clone())
     }
 
@@ -141,7 +143,7 @@ impl Ledger {
     pub fn arrived(&mut self, uid: Uid, totals: &HashMap<KeyId, Totals>, now: Moment) {
         if let Some(tally) = self.keys.get_mut(&uid) {
             for held in &mut tally.values {
-                held.committed = totals.get(&held.usage.id).copied().unwrap_or(held.committed);
+                held.committed = totals.get(&held.id).copied().unwrap_or(held.committed);
             }
             tally.unsure.clear();
             tally.written = Some(now);
@@ -206,6 +208,11 @@ impl Ledger {
 }
 
 impl Tally {
+    fn of(subject: Arc<Subject>) -> Self {
+        let (values, unsure) = (Vec::new(), Vec::new());
+        Self { subject, values, unsure, written: None, failures: 0, queued: None, since: None }
+    }
+
     fn is_written(&self) -> bool {
         self.values.iter().all(|held| held.usage.peek() == held.committed)
     }

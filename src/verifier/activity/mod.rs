@@ -3,9 +3,10 @@
 //! [`usage`] counts without a lock; [`ledger`] knows whose turn it is and what has arrived; [`fold`] adds to what other
 //! verifiers have said; [`flush`] is the edge that writes.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -22,7 +23,7 @@ pub mod ledger;
 pub mod usage;
 
 use ledger::Ledger;
-use usage::{Seconds, Seen, Usage, hash_of};
+use usage::{Seconds, Source, Usage, hash_of};
 
 /// The longest name of a product that is kept, in bytes.
 const LONGEST_PRODUCT: usize = 64;
@@ -60,33 +61,41 @@ impl Activity {
 
     /// Counts a call with a value that exists. `is_holder` when its secret was right: only then is it noted who calls.
     pub fn count(&self, live: &Live, id: KeyId, code: Code, is_holder: bool, at: Timestamp, call: &Call<'_>) {
-        let usage = live.usage.get_or_init(|| self.ledger().usage(id, live.subject()));
+        let (known, made) = (live.usage.load(), OnceCell::new());
+        let usage = known.as_ref().unwrap_or_else(|| made.get_or_init(|| self.made(live, id)));
         let seconds = Seconds::try_from(at.as_second()).unwrap_or_default();
         if is_holder {
             self.note(usage, seconds, call);
         }
         if usage.count(code, seconds) {
-            self.ledger().touch(usage.subject.uid(), now());
+            self.ledger().touch(live.subject().uid(), now());
         }
+    }
+
+    fn made(&self, live: &Live, id: KeyId) -> Arc<Usage> {
+        let usage = self.ledger().usage(id, live.subject());
+        live.usage.store(Some(usage.clone()));
+        usage
     }
 
     fn note(&self, usage: &Usage, seconds: Seconds, call: &Call<'_>) {
         if self.noted >= Sources::Products
             && let Some(product) = (call.header)("user-agent").map(product).filter(|product| !product.is_empty())
         {
-            self.saw(&usage.products, product, seconds, || clean(product));
+            self.saw(usage, Source::Product, product, seconds, || clean(product));
         }
         if self.noted == Sources::Networks
             && let Some((bytes, length)) = (call.client)().map(network)
         {
-            self.saw(usage.networks(), &bytes[..length / 8], seconds, || name_of(bytes, length));
+            let network = &bytes[..length / 8];
+            self.saw(usage, Source::Network, network, seconds, || name_of(bytes, length));
         }
     }
 
-    fn saw(&self, seen: &Seen, what: &[u8], seconds: Seconds, name: impl FnOnce() -> String) {
+    fn saw(&self, usage: &Usage, source: Source, what: &[u8], seconds: Seconds, name: impl FnOnce() -> String) {
         let hash = hash_of(what);
-        if !seen.again(hash, seconds) {
-            seen.note(self.name(hash, name), seconds);
+        if !usage.again(source, hash, seconds) {
+            usage.note(source, self.name(hash, name), seconds);
         }
     }
 

@@ -3,20 +3,18 @@
 use std::cell::Cell;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{LazyLock, OnceLock};
 
-use crate::key::KeyId;
 use crate::verifier::code::Code;
-use crate::verifier::subject::Subject;
 
 /// Unix time in whole seconds; it ends in 2106.
 pub type Seconds = u32;
 
 /// How many names of each kind are remembered for each value.
-pub const SOURCES: usize = 8;
+const SOURCES: usize = 8;
 
 /// Up to how many calls the threads share one line.
-const FEW: u64 = 1000;
+const FEW: u32 = 1000;
 
 /// More threads than this share their cache lines.
 const MOST_STRIPES: usize = 8;
@@ -36,25 +34,40 @@ thread_local! {
 
 /// What is counted of one value since this process began. Only ever added to, so that whoever writes it down elsewhere
 /// knows what is new by a subtraction.
+///
+/// There are as many as keys in use, and most calls wait for their memory: with the counts of its owners it fills one
+/// cache line.
+#[derive(Default)]
 pub struct Usage {
-    /// The value.
-    pub id: KeyId,
-    /// Its ApiKey, as it was at the first call.
-    pub subject: Arc<Subject>,
+    /// The share of all threads while there were few calls. Each that came meanwhile may still count there once more.
+    allowed: AtomicU32,
+    denied: AtomicU32,
+    last_used: AtomicU32,
     /// Somebody knows that there is something to write down.
     pending: AtomicBool,
-    /// The share of all threads while there were few calls.
-    first: Stripe,
-    /// The share of each thread since there were many.
+    /// `seconds << 8 | code`
+    last_denied: AtomicU64,
+    /// The first of the programs that called, as in [`Seen`].
+    product: AtomicU64,
+    rest: OnceLock<Box<Rest>>,
+}
+
+/// With the strong and the weak count.
+const _: () = assert!(size_of::<Usage>() + 16 == 64);
+
+/// What values that are called seldom and by one program do not have.
+#[derive(Default)]
+struct Rest {
+    /// The share of each thread since there were many calls.
     shares: OnceLock<Box<[Padded]>>,
-    /// The programs that call.
-    pub products: Seen,
-    networks: OnceLock<Box<Seen>>,
+    /// The other programs that call.
+    products: Seen,
+    networks: Seen,
 }
 
 /// The latest few of the names that were seen, each as its hash and when: `hash << 32 | seconds`; 0 is none.
 #[derive(Default)]
-pub struct Seen([AtomicU64; SOURCES]);
+struct Seen([AtomicU64; SOURCES]);
 
 /// In a cache line of its own.
 #[derive(Default)]
@@ -84,49 +97,58 @@ pub struct Totals {
     pub last_denied: Option<(Seconds, Code)>,
 }
 
-impl Usage {
-    pub(super) fn new(id: KeyId, subject: Arc<Subject>) -> Self {
-        Self {
-            id,
-            subject,
-            pending: AtomicBool::new(false),
-            first: Stripe::default(),
-            shares: OnceLock::new(),
-            products: Seen::default(),
-            networks: OnceLock::new(),
-        }
-    }
+/// Of what calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The product of a `User-Agent`.
+    Product,
+    /// The client's network.
+    Network,
+}
 
+impl Usage {
     /// Counts a call. True when somebody must be told that there is something to write down.
     pub fn count(&self, code: Code, now: Seconds) -> bool {
-        let stripe = self.share();
+        let share = self.share();
         // In one order with `pending`: or a call could be counted too late to be seen and too early to tell anybody.
         if code == Code::Ok {
-            stripe.allowed.fetch_add(1, Ordering::SeqCst);
-            if stripe.last_used.load(Ordering::Relaxed) != now {
-                stripe.last_used.fetch_max(now, Ordering::Relaxed);
+            match share {
+                Some(share) => drop(share.allowed.fetch_add(1, Ordering::SeqCst)),
+                None => drop(self.allowed.fetch_add(1, Ordering::SeqCst)),
+            }
+            let last_used = share.map_or(&self.last_used, |share| &share.last_used);
+            if last_used.load(Ordering::Relaxed) != now {
+                last_used.fetch_max(now, Ordering::Relaxed);
             }
         } else {
-            stripe.denied.fetch_add(1, Ordering::SeqCst);
+            match share {
+                Some(share) => drop(share.denied.fetch_add(1, Ordering::SeqCst)),
+                None => drop(self.denied.fetch_add(1, Ordering::SeqCst)),
+            }
             // Of several within a second the last one's code stays. A thread that was held up in between must not put an
             // earlier one in the place of another's, with whom it may share the stripe.
             let denied = u64::from(now) << 8 | code as u64;
             let is_newest = |known: u64| (low(known >> 8) <= now).then_some(denied);
-            let _ = stripe.last_denied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_newest);
+            let last_denied = share.map_or(&self.last_denied, |share| &share.last_denied);
+            let _ = last_denied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_newest);
         }
         !self.pending.load(Ordering::SeqCst) && !self.pending.swap(true, Ordering::SeqCst)
     }
 
-    /// Where this thread counts. Most keys are called seldom, and a line of its own for each thread would be most of what is
-    /// kept of them; those that are called often must not pass one line from core to core.
-    fn share(&self) -> &Stripe {
-        if let Some(shares) = self.shares.get() {
-            return &shares[THREAD.get() & (*STRIPES - 1)].0;
+    /// Where this thread counts; `None` is where all of them do. Most keys are called seldom, and a line of its own for each
+    /// thread would be most of what is kept of them; those that are called often must not pass one line from core to core.
+    fn share(&self) -> Option<&Stripe> {
+        if let Some(shares) = self.rest.get().and_then(|rest| rest.shares.get()) {
+            return Some(&shares[THREAD.get() & (*STRIPES - 1)].0);
         }
-        if self.first.allowed.load(Ordering::Relaxed) + self.first.denied.load(Ordering::Relaxed) >= FEW {
-            self.shares.get_or_init(|| std::iter::repeat_with(Padded::default).take(*STRIPES).collect());
+        if self.allowed.load(Ordering::Relaxed) + self.denied.load(Ordering::Relaxed) >= FEW {
+            self.rest().shares.get_or_init(|| std::iter::repeat_with(Padded::default).take(*STRIPES).collect());
         }
-        &self.first
+        None
+    }
+
+    fn rest(&self) -> &Rest {
+        self.rest.get_or_init(Box::default)
     }
 
     /// What there is, to be written down; whoever counts from now on tells somebody.
@@ -139,57 +161,85 @@ impl Usage {
 
     /// What there is.
     pub fn peek(&self) -> Totals {
-        let mut totals = Totals::default();
-        for stripe in
-            std::iter::once(&self.first).chain(self.shares.get().into_iter().flatten().map(|padded| &padded.0))
-        {
+        let mut totals = Totals {
+            allowed: self.allowed.load(Ordering::SeqCst).into(),
+            denied: self.denied.load(Ordering::SeqCst).into(),
+            last_used: self.last_used.load(Ordering::Relaxed),
+            last_denied: denial(&self.last_denied),
+        };
+        for Padded(stripe) in self.rest.get().and_then(|rest| rest.shares.get()).into_iter().flatten() {
             totals.allowed += stripe.allowed.load(Ordering::SeqCst);
             totals.denied += stripe.denied.load(Ordering::SeqCst);
             totals.last_used = totals.last_used.max(stripe.last_used.load(Ordering::Relaxed));
-            let packed = stripe.last_denied.load(Ordering::Relaxed);
-            let denied = Code::ALL.get((packed & 0xff) as usize).filter(|_| packed > 0);
-            totals.last_denied = totals.last_denied.max(denied.map(|code| (low(packed >> 8), *code)));
+            totals.last_denied = totals.last_denied.max(denial(&stripe.last_denied));
         }
         totals
     }
 
-    /// The networks that call, where somebody asked for them.
-    pub fn networks(&self) -> &Seen {
-        self.networks.get_or_init(Box::default)
+    /// A caller was seen, by the hash of its name. False when it is new here, and [`Usage::note`] is to be called.
+    pub fn again(&self, source: Source, hash: u32, now: Seconds) -> bool {
+        let is_first = source == Source::Product && again(&self.product, hash, now);
+        is_first || self.rest.get().is_some_and(|rest| rest.seen(source).again(hash, now))
     }
 
-    /// The networks that were seen.
-    pub(super) fn known_networks(&self) -> impl Iterator<Item = (u32, Seconds)> {
-        self.networks.get().into_iter().flat_map(|seen| seen.all())
+    /// A caller is new here; it takes the place of the one that was not seen for longest.
+    pub fn note(&self, source: Source, hash: u32, now: Seconds) {
+        let is_first = source == Source::Product
+            && self.product.compare_exchange(0, packed(hash, now), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if !is_first {
+            self.rest().seen(source).note(hash, now);
+        }
+    }
+
+    /// The hashes of all callers' names, and when each was seen last.
+    pub fn sources(&self, source: Source) -> impl Iterator<Item = (u32, Seconds)> {
+        let first = (source == Source::Product).then_some(&self.product);
+        let others = self.rest.get().into_iter().flat_map(move |rest| &rest.seen(source).0);
+        let seen = first.into_iter().chain(others).map(|slot| slot.load(Ordering::Relaxed));
+        seen.filter(|packed| *packed > 0).map(|packed| (low(packed >> 32), low(packed)))
+    }
+}
+
+impl Rest {
+    fn seen(&self, source: Source) -> &Seen {
+        match source {
+            Source::Product => &self.products,
+            Source::Network => &self.networks,
+        }
     }
 }
 
 impl Seen {
-    /// A name was seen, by its hash. False when it is new here, and [`Seen::note`] is to be called.
-    pub fn again(&self, hash: u32, now: Seconds) -> bool {
-        let Some(slot) = self.0.iter().find(|slot| low(slot.load(Ordering::Relaxed) >> 32) == hash) else {
-            return false;
-        };
-        let packed = u64::from(hash) << 32 | u64::from(now);
-        if slot.load(Ordering::Relaxed) < packed {
-            slot.store(packed, Ordering::Relaxed);
-        }
-        true
+    fn again(&self, hash: u32, now: Seconds) -> bool {
+        self.0.iter().any(|slot| again(slot, hash, now))
     }
 
-    /// A name is new here; it takes the place of the one that was not seen for longest.
-    pub fn note(&self, hash: u32, now: Seconds) {
+    fn note(&self, hash: u32, now: Seconds) {
         let oldest = self.0.iter().min_by_key(|slot| low(slot.load(Ordering::Relaxed)));
         if let Some(slot) = oldest {
-            slot.store(u64::from(hash) << 32 | u64::from(now), Ordering::Relaxed);
+            slot.store(packed(hash, now), Ordering::Relaxed);
         }
     }
+}
 
-    /// The hashes of all names, and when each was seen last.
-    pub fn all(&self) -> impl Iterator<Item = (u32, Seconds)> {
-        let seen = self.0.iter().map(|slot| slot.load(Ordering::Relaxed)).filter(|packed| *packed > 0);
-        seen.map(|packed| (low(packed >> 32), low(packed)))
+/// Is it this name that stands there? Then it was seen now.
+fn again(slot: &AtomicU64, hash: u32, now: Seconds) -> bool {
+    let (known, packed) = (slot.load(Ordering::Relaxed), packed(hash, now));
+    let is_it = low(known >> 32) == hash;
+    if is_it && known < packed {
+        slot.store(packed, Ordering::Relaxed);
     }
+    is_it
+}
+
+fn packed(hash: u32, now: Seconds) -> u64 {
+    u64::from(hash) << 32 | u64::from(now)
+}
+
+fn denial(last_denied: &AtomicU64) -> Option<(Seconds, Code)> {
+    let packed = last_denied.load(Ordering::Relaxed);
+    let code = Code::ALL.get((packed & 0xff) as usize).filter(|_| packed > 0);
+    code.map(|code| (low(packed >> 8), *code))
 }
 
 /// The lower half.
@@ -201,4 +251,46 @@ fn low(packed: u64) -> u32 {
 pub fn hash_of(name: &[u8]) -> u32 {
     static STATE: LazyLock<foldhash::fast::RandomState> = LazyLock::new(Default::default);
     low(STATE.hash_one(name)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn of_those_who_call_the_first_and_the_latest_are_remembered_each_with_when_it_was_seen_last() {
+        for (source, most) in [(Source::Product, SOURCES + 1), (Source::Network, SOURCES)] {
+            let usage = Usage::default();
+            let seen = || usage.sources(source).collect::<BTreeMap<u32, Seconds>>();
+            assert!(!usage.again(source, 7, 1) && seen().is_empty());
+            let all: Vec<u32> = (1..=u32::try_from(most).unwrap_or_default()).collect();
+            for name in &all {
+                usage.note(source, *name, *name);
+            }
+            assert!(all.iter().all(|name| usage.again(source, *name, name + 10)));
+            assert_eq!(seen(), all.iter().map(|name| (*name, name + 10)).collect());
+            assert!(usage.again(source, 2, 1), "an earlier time");
+            usage.note(source, 99, 99);
+            let kept = seen();
+            assert_eq!((kept.len(), kept.get(&99), kept.get(&3)), (most, Some(&99), Some(&13)));
+            let gone = if source == Source::Product { 2 } else { 1 };
+            assert!(!kept.contains_key(&gone), "what was not seen for longest gives way");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_called_seldom_by_one_program_takes_one_cache_line_and_no_more() {
+        let usage = Usage::default();
+        usage.note(Source::Product, 1, 1);
+        for _ in 0..FEW {
+            usage.count(Code::Ok, 1);
+        }
+        assert!(usage.rest.get().is_none());
+        usage.count(Code::Ok, 1);
+        assert!(usage.rest.get().is_some_and(|rest| rest.shares.get().is_some()));
+        usage.count(Code::Ok, 1);
+        assert_eq!(usage.peek().allowed, u64::from(FEW) + 2, "what is counted in both places is one");
+    }
 }

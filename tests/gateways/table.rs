@@ -116,7 +116,8 @@ async fn who_calls_reaches_the_upstream_and_the_key_does_not(gateway: &Gateway, 
     assert_eq!(sent(&answer, "x-keywright-scopes"), ["*:*"]);
     assert_eq!(sent(&answer, "x-keywright-meta-plan"), ["gold"]);
     assert_eq!(sent(&answer, "x-keywright-site-id").len(), 1);
-    assert!(!answer.body.contains("spoofed"), "{}", answer.body);
+    // Never the echo itself: it holds what was sent.
+    assert!(!answer.body.contains("spoofed"), "{}: a header from outside reached the upstream", gateway.name);
     assert!(!answer.body.contains(key), "the key reached the upstream");
     assert_eq!(answer.json()["method"], "GET");
 }
@@ -148,8 +149,8 @@ pub async fn without_verifier(_: &Stage, gateway: &Gateway) {
     let refusal = if gateway.name == "traefik" { 500 } else { 503 };
     for path in ["/orders", "/catalogue"] {
         let answer = gateway.with_key("GET", path, &key).await;
-        assert_eq!(answer.status, refusal, "{answer:?}");
-        assert!(!answer.body.contains("headers"), "the upstream was reached: {}", answer.body);
+        assert_eq!(answer.status, refusal, "{path}");
+        assert!(!answer.body.contains("headers"), "{path}: the upstream was reached");
     }
 }
 
@@ -197,8 +198,8 @@ pub async fn same_question(_: &Stage, gateway: &Gateway) {
     ] {
         for (method, key) in [("POST", &reader), ("GET", &other)] {
             let answer = gateway.with_key(method, path, key).await;
-            assert!(matches!(answer.status, 400..=499), "{method} {path}: {answer:?}");
-            assert!(!answer.body.contains("\"headers\""), "{method} {path} reached the upstream: {answer:?}");
+            assert!(matches!(answer.status, 400..=499), "{method} {path}: {}", answer.status);
+            assert!(!answer.body.contains("\"headers\""), "{method} {path} reached the upstream");
         }
     }
 

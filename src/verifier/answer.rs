@@ -4,18 +4,14 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 
 use super::code::Code;
 use super::decide::Verdict;
+use super::headers::{CODE_HEADER, NO_STORE};
 use super::identity::{self, metadata_headers};
 use super::question::{Need, Question};
-
-/// The header with the code of the answer; nginx drops bodies.
-pub const CODE_HEADER: HeaderName = HeaderName::from_static("x-keywright-code");
-/// Answers must not be kept: a cached one would outlive the key.
-pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// What a gateway is told.
 #[derive(Clone)]

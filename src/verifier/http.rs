@@ -17,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::answer::{Answer, NO_STORE, Problem};
+use super::answer::{Answer, Problem};
 use super::call::Call;
 use super::code::Code;
 use super::credential::{Credential, MAX_CREDENTIAL_LEN, Places};
 use super::decide::Verdict;
+use super::headers::NO_STORE;
 use super::identity::metadata;
 use super::metrics::Transport;
 use super::question::{Question, QuestionError};

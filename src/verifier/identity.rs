@@ -9,26 +9,12 @@ use std::sync::Arc;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::answer::{CODE_HEADER, NO_STORE};
 use super::code::Code;
 use super::decide::{Holder, Verdict};
-use super::live::Effective;
+use super::headers::{ACCOUNT, CODE_HEADER, IDENTITY_PREFIX, KEY, KEY_ID, NO_STORE, SCOPES, SITE_ID};
+use super::subject::Effective;
 use super::told::scopes;
 use crate::access::AccessLevel;
-
-/// The headers that name the caller; gateways strip every variant of them from outside.
-pub const IDENTITY_PREFIX: &str = "x-keywright-";
-
-/// `<namespace>/<name>` of the account.
-pub const ACCOUNT: HeaderName = HeaderName::from_static("x-keywright-account");
-/// `<namespace>/<name>` of the ApiKey.
-pub const KEY: HeaderName = HeaderName::from_static("x-keywright-key");
-/// The public id of the value.
-pub const KEY_ID: HeaderName = HeaderName::from_static("x-keywright-key-id");
-/// The effective scopes, separated by spaces.
-pub const SCOPES: HeaderName = HeaderName::from_static("x-keywright-scopes");
-/// The account's public Site ID.
-pub const SITE_ID: HeaderName = HeaderName::from_static("x-keywright-site-id");
 
 /// Who calls.
 pub struct Identity {

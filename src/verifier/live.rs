@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwapOption, Guard};
-use http::HeaderValue;
 use jiff::Timestamp;
 use smol_str::SmolStr;
 
@@ -162,10 +161,4 @@ impl Live {
         let lifetime = ceiling.max_lifetime.map(|lifetime| Nanos::try_from(lifetime.as_nanos()).unwrap_or(NEVER));
         lifetime.map_or(NEVER, |lifetime| self.value.issued.saturating_add(lifetime))
     }
-}
-
-/// The effective scopes of a key with `Custom`, which cost some work; good while the account is the same.
-pub(super) struct Effective {
-    pub(super) account: Arc<Account>,
-    pub(super) scopes: HeaderValue,
 }

@@ -30,6 +30,7 @@ pub mod decide;
 pub mod ext_authz;
 pub mod fence;
 pub mod freshness;
+mod headers;
 pub mod http;
 pub mod identity;
 pub mod index;

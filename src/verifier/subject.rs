@@ -11,7 +11,6 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use smol_str::SmolStr;
 
-use super::live::Effective;
 use super::told::Told;
 use crate::access::Grant;
 use crate::key::SiteId;
@@ -265,4 +264,10 @@ impl Site {
     pub fn account(&self) -> Guard<Arc<Account>> {
         self.account.now()
     }
+}
+
+/// The effective scopes of a key with `Custom`, which cost some work; good while the account is the same.
+pub(super) struct Effective {
+    pub(super) account: Arc<Account>,
+    pub(super) scopes: HeaderValue,
 }

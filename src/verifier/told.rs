@@ -3,9 +3,8 @@
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue};
 
-use super::answer::{CODE_HEADER, NO_STORE};
 use super::code::Code;
-use super::identity::{ACCOUNT, KEY, KEY_ID, SCOPES, SITE_ID};
+use super::headers::{ACCOUNT, CODE_HEADER, KEY, KEY_ID, NO_STORE, SCOPES, SITE_ID};
 use crate::access::{AccessLevel, Grant};
 use crate::key::SiteId;
 

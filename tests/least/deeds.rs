@@ -23,7 +23,6 @@ pub enum Deed {
     UnbindsMembers,
     Tells,
     RemovesSecret,
-    CollectsEntry,
     CollectsLease,
     /// Of a change of a key, that every verifier goes by it.
     Proves,
@@ -57,7 +56,6 @@ fn missed_of_operator(resource: &str, verb: &str, in_entries: bool) -> Deed {
         ("suspensions/status", _) | ("suspensions", "watch") => Deed::SaysSuspended,
         ("secrets", "update") => Deed::Delivers,
         ("secrets", "delete") => Deed::TakesBack,
-        ("secrets", "list") => Deed::CollectsEntry,
         ("rolebindings", "update") => Deed::ChangesMembers,
         ("rolebindings", "delete") => Deed::UnbindsMembers,
         ("rolebindings" | "clusterroles", _) => Deed::BindsOwners,
@@ -152,7 +150,7 @@ impl Stage<'_> {
                 let then = if deed == Deed::ChangesMembers { person("eve") } else { json!([]) };
                 self.space.patch_account("acme", json!({"spec": {"members": then}})).await;
             }
-            Deed::RemovesSecret | Deed::CollectsEntry => return self.deleted_key().await,
+            Deed::RemovesSecret => return self.deleted_key().await,
             Deed::CollectsLease => self.leave_a_lease().await,
             _ => return self.trigger_verifier(deed, role).await,
         }
@@ -222,12 +220,6 @@ impl Stage<'_> {
             Deed::ChangesMembers => self.shows(&["rolebinding", "-o", "wide"], "eve"),
             Deed::UnbindsMembers => self.shows_no(&["rolebinding"]),
             Deed::Tells => self.shows(&["events", "-o", "name"], ""),
-            Deed::CollectsEntry => {
-                match self.audited.cluster.plane.kubectl(&["get", "secret", value, "-n", "keywright-entries"]) {
-                    Ok(there) => Err(there),
-                    Err(_) => Ok(()),
-                }
-            }
             Deed::CollectsLease => {
                 if self.leases() == 1 {
                     Ok(())

@@ -74,12 +74,23 @@ async fn a_body_that_is_no_question_is_refused_and_not_quoted() {
 #[tokio::test]
 async fn other_paths_do_not_exist() {
     let Keywright { verifier, full, .. } = keywright().await;
-    for path in ["/", "/AUTH", "/authorize?scope=any", "//auth", "/v1", "/v1/verify/", "/metrics", "/readyz"] {
+    for path in ["/", "/AUTH", "/authorize?scope=any", "//auth", "/v1", "/v1/verify/", "/metrics", "/livez", "/readyz/"]
+    {
         let answer = ask(&verifier.address, &format!("GET {path} HTTP/1.1"), &places(full)[..1]).await;
         assert_eq!((answer.status, code(&answer)), (404, "none"), "{path}");
     }
     let answer = ask(&verifier.admin, "GET /auth?scope=any HTTP/1.1", &places(full)[..1]).await;
     assert_eq!(answer.status, 404, "the admin port answers no questions");
+}
+
+/// By which gateways choose among several; whoever else reaches it learns nothing more.
+#[tokio::test]
+async fn where_gateways_ask_it_is_said_whether_this_one_is_ready_and_nothing_else() {
+    let Keywright { verifier, full, .. } = keywright().await;
+    let answer = ask(&verifier.address, "GET /readyz HTTP/1.1", &places(full)[..1]).await;
+    assert_eq!((answer.status, code(&answer), answer.body.as_str()), (200, "none", ""));
+    let answer = http::request(&verifier.address, "POST", "/readyz", &[], "").await.unwrap();
+    assert_eq!(answer.status, 405);
 }
 
 #[tokio::test]

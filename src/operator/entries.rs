@@ -76,6 +76,13 @@ pub enum StoreError {
     Api(#[source] Box<kube::Error>),
 }
 
+impl StoreError {
+    /// Is there an entry that cannot be read? Then there is a value already, and nothing is minted.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Entry(_) | Self::Empty)
+    }
+}
+
 impl Entries {
     /// The store in our own namespace.
     pub fn new(client: Client) -> Self {
@@ -141,11 +148,7 @@ impl Entries {
 }
 
 fn api(error: kube::Error) -> StoreError {
-    match &error {
-        // 409 is "already exists" as well as "conflict"; 404 means that it was deleted since it was read.
-        kube::Error::Api(status) if status.code == 409 || status.code == 404 => StoreError::Lost,
-        _ => StoreError::Api(Box::new(error)),
-    }
+    if write::is_outrun(&error) { StoreError::Lost } else { StoreError::Api(Box::new(error)) }
 }
 
 fn of_our_type() -> ListParams {

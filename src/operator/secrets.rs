@@ -204,7 +204,7 @@ impl Secrets {
         let preconditions = Preconditions { resource_version: version, uid: Some(uid.to_owned()) };
         match api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
             // Gone or changed since: not ours to remove any more.
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) if write::is_outrun(&error) => Ok(()),
             Err(error) => Err(error),
             Ok(_) => Ok(()),
         }

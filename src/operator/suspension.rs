@@ -31,7 +31,7 @@ fn after(error: &kube::Error, suspension: &Suspension, context: &Context) -> Dur
     let pause = context.backoff.after_failure(&suspension.uid().unwrap_or_default());
     let (namespace, name) = (suspension.namespace().unwrap_or_default(), suspension.name_any());
     // A conflict is everyday: it changed while it was looked at, or was lifted.
-    if matches!(error, kube::Error::Api(status) if status.code == 409 || status.code == 404) {
+    if write::is_outrun(error) {
         tracing::debug!(%namespace, %name, %error, "trying again in {pause:?}");
     } else {
         tracing::warn!(%namespace, %name, %error, "trying again in {pause:?}");

@@ -20,6 +20,11 @@ pub fn dry_run_by_us() -> PostParams {
     PostParams { dry_run: true, ..by_us() }
 }
 
+/// Was somebody else first? 409 is "already exists" as well as "conflict"; 404 means that it was deleted since it was read.
+pub fn is_outrun(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 || status.code == 404)
+}
+
 /// What names exactly the object that was read, in the version that was read: a late write must not land on a re-created
 /// namesake.
 pub fn as_read(meta: &ObjectMeta) -> ObjectMeta {

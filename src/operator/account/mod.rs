@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::router::FullName;
-use super::{controller, site_ids};
+use super::{controller, site_ids, write};
 use crate::api::{Account, TargetKind};
 use crate::server::Shutdown;
 
@@ -35,7 +35,7 @@ fn after(error: &kube::Error, account: &Account, context: &Context) -> Duration 
     let pause = context.backoff.after_failure(&account.uid().unwrap_or_default());
     let (namespace, name) = (account.namespace().unwrap_or_default(), account.name_any());
     // A conflict is everyday: the account changed while it was looked at.
-    if matches!(error, kube::Error::Api(status) if status.code == 409 || status.code == 404) {
+    if write::is_outrun(error) {
         tracing::debug!(%namespace, %name, %error, "trying again in {pause:?}");
     } else {
         tracing::warn!(%namespace, %name, %error, "trying again in {pause:?}");

@@ -13,7 +13,7 @@ use super::facts::Problem;
 use crate::api::{ApiKey, Reason, names};
 use crate::key::{Entry, Owner, Sealed};
 use crate::operator::context::Context;
-use crate::operator::entries::{StoreError, Stored};
+use crate::operator::entries::Stored;
 
 /// What became of the entry of before.
 pub enum Adoption {
@@ -35,12 +35,12 @@ enum Choice<'a> {
     Refuse(Problem),
 }
 
-/// Of an ApiKey that has no entry. [`StoreError::Lost`] means: observe and plan anew.
+/// Of an ApiKey that has no entry. [`StoreError::Lost`](crate::operator::entries::StoreError::Lost) means: observe and plan anew.
 pub async fn adopt(context: &Context, key: &ApiKey) -> Result<Adoption, Error> {
     let owner = owner(key);
     let found = match context.entries.of_name(&owner).await {
         Ok(found) => found,
-        Err(error @ (StoreError::Entry(_) | StoreError::Empty)) => {
+        Err(error) if error.is_unreadable() => {
             let message = format!("the entry that is to be taken over cannot be read: {error}");
             return Ok(Adoption::Refused(Problem::new(Reason::EntryUnreadable, message)));
         }

@@ -14,6 +14,7 @@ use super::enforcement::GATE_BOUND;
 use super::entries::{StoreError, Stored};
 use super::queue::Again;
 use super::router::FullName;
+use super::write;
 use crate::api::{ApiKey, Reason, TargetKind};
 use crate::key::{Ended, MintError};
 use crate::server::Shutdown;
@@ -85,7 +86,7 @@ fn after(error: &Error, key: &ApiKey, context: &Context) -> Duration {
     context.metrics.failed.inc();
     let pause = context.backoff.after_failure(&key.uid().unwrap_or_default());
     // A conflict is everyday: the key changed while it was looked at.
-    let conflict = matches!(error, Error::Api(kube::Error::Api(status)) if status.code == 409 || status.code == 404);
+    let conflict = matches!(error, Error::Api(error) if write::is_outrun(error));
     if !conflict {
         tracing::warn!(namespace = key.namespace(), name = %key.name_any(), %error, "trying again in {pause:?}");
     }

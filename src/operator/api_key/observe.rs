@@ -9,14 +9,14 @@ use super::facts::{Presence, Source};
 use crate::api::ApiKey;
 use crate::key::{Cloned, Ended, Entry};
 use crate::operator::context::Context;
-use crate::operator::entries::{StoreError, Stored};
+use crate::operator::entries::Stored;
 use crate::operator::secrets::Found;
 
 /// The entry; in words why, when it cannot be read. Nothing is minted then, for there is a value already.
 pub async fn entry(context: &Context, uid: &str) -> Result<Result<Option<Stored>, String>, Error> {
     match context.entries.get(uid).await {
         Ok(stored) => Ok(Ok(stored)),
-        Err(error @ (StoreError::Entry(_) | StoreError::Empty)) => Ok(Err(error.to_string())),
+        Err(error) if error.is_unreadable() => Ok(Err(error.to_string())),
         Err(error) => Err(error.into()),
     }
 }

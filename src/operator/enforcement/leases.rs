@@ -16,6 +16,7 @@ use crate::api::names;
 use crate::operator::context::Context;
 use crate::operator::router::Wake;
 use crate::operator::streams::WakeSenders;
+use crate::operator::write;
 
 /// How long the API server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -92,7 +93,7 @@ async fn collect(context: &Context, api: &Api<Lease>, now: Instant) {
                 tracing::info!(lease = name, "collected the Lease of a verifier that answers nothing any more");
             }
             // Renewed or gone since: the next look shows it.
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 || status.code == 409 => {}
+            Ok(Err(error)) if write::is_outrun(&error) => {}
             failed => {
                 let why = failed.map_or_else(
                     |_| format!("no answer in {ANSWER:?}"),

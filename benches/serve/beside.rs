@@ -40,24 +40,29 @@ pub struct Servers {
 }
 
 impl Server {
-    fn start(name: &'static str, keys: usize, told: &[&str]) -> Self {
+    /// The keys that it says it knows, if it knows any, come with it.
+    fn start(name: &'static str, keys: usize, told: &[&str]) -> (Self, Vec<String>) {
         let me = std::env::current_exe().unwrap();
         let mut process = Process::start(&me, &["--role", name, "--keys", &keys.to_string()]);
         for line in told {
             process.tell(line);
         }
-        let line = process.line();
-        let (http, grpc) = line.split_once(' ').unwrap();
-        Self { name, http: http.to_owned(), grpc: grpc.to_owned(), process }
+        let mut known = Vec::new();
+        loop {
+            let line = process.line();
+            if let Some((http, grpc)) = line.split_once(' ') {
+                let (http, grpc) = (http.to_owned(), grpc.to_owned());
+                return (Self { name, process, http, grpc }, known);
+            }
+            known.push(line);
+        }
     }
 }
 
 impl Servers {
     pub fn start(keys: usize) -> Self {
         eprintln!("filling an index with {keys} keys");
-        let mut real = Server::start("real", keys, &[]);
-        let known: Vec<String> =
-            std::iter::from_fn(|| Some(real.process.line()).filter(|key| !key.is_empty())).collect();
+        let (real, known) = Server::start("real", keys, &[]);
         let key_length = known[0].len();
         let key = known[known.len() / 2].as_bytes();
         let filled = real.process.memory();
@@ -66,7 +71,7 @@ impl Servers {
         assert!(is_good && is_good_too);
         let (http, grpc) = (HEX.encode(&http.last), HEX.encode(&grpc.last));
         let told = [http.as_str(), grpc.as_str()];
-        let [noop, raw, empty] = ["noop", "raw", "empty"].map(|name| Server::start(name, keys, &told));
+        let [noop, raw, empty] = ["noop", "raw", "empty"].map(|name| Server::start(name, keys, &told).0);
         let strangers = RefCell::new(strangers(key_length));
         Self { real, noop, raw, empty, keys: RefCell::new(Keys::new(known)), strangers, filled, key_length }
     }

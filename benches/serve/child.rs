@@ -1,6 +1,6 @@
 //! The servers: the real one, and those of the same stack that look at nothing.
 //!
-//! Each says on its first line where it listens, and ends when its standard input does.
+//! Each says where it listens, and ends when its standard input does.
 
 use std::io::{BufRead, Read, stdin};
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use keywright::verifier::service::Service;
 use prometheus_client::registry::Registry;
 
 use super::answers::{self, Answers};
-use super::support::{Filled, filled_with};
+use super::support::filled_for;
 
 /// As the command line has it by default.
 const MAX_STALENESS: Duration = Duration::from_mins(30);
@@ -32,42 +32,38 @@ pub async fn run(role: &str, keys: usize) {
     let shutdown = Shutdown::on_signal(Duration::ZERO).unwrap();
     match role {
         "real" => {
-            let (service, known) = service(keys);
+            let service = service(keys);
             let grpc = verifier::grpc_router(service.clone(), Places::default(), shutdown.clone());
             let method_header = Some(axum::http::HeaderName::from_static("x-original-method"));
             let http =
                 http::router(Http { service, places: Places::default(), method_header, client_header: None }, || true);
-            listen(http, grpc, shutdown, known).await;
+            listen(http, grpc, shutdown).await;
         }
         role => {
             let Answers { http, grpc } = Answers::hear(role);
-            listen(http, grpc, shutdown, Vec::new()).await;
+            listen(http, grpc, shutdown).await;
         }
     }
 }
 
-/// A service that is ready, as after its lists are complete.
-fn service(keys: usize) -> (Arc<Service>, Vec<String>) {
-    let Filled { index, known } = filled_with(keys, keys);
+/// A service that is ready, as after its lists are complete. Its keys, which nobody will ever hold, are told to the process
+/// that asks with them, and not kept.
+fn service(keys: usize) -> Arc<Service> {
+    let index = filled_for(keys, |_, key| println!("{key}"));
     let mut service = Service::new(Metrics::register(&mut Registry::default()), 1, MAX_STALENESS, AccessLog::new(0.0));
     service.index = index;
     service.freshness.lease_written(now(), now());
     for _ in 0..WATCHES {
         Progress::new("bench", &service.freshness).listed("1", now(), true);
     }
-    (Arc::new(service), known)
+    Arc::new(service)
 }
 
-async fn listen(http: Router, grpc: Router, shutdown: Shutdown, known: Vec<String>) {
+async fn listen(http: Router, grpc: Router, shutdown: Shutdown) {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     let (http_listener, grpc_listener) = (bind(any).await.unwrap(), bind(any).await.unwrap());
     let address = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap();
     println!("{} {}", address(&http_listener), address(&grpc_listener));
-    // The keys of the bench, which nobody will ever hold, to the process that asks with them.
-    for key in known {
-        println!("{key}");
-    }
-    println!();
     std::thread::spawn(|| {
         let _ = stdin().lock().read_to_end(&mut Vec::new());
         std::process::exit(0);

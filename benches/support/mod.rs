@@ -38,6 +38,17 @@ pub fn filled(size: usize) -> Filled {
 
 /// The same with at most so many keys in the sample.
 pub fn filled_with(size: usize, sample: usize) -> Filled {
+    let (every, mut known) = (size.div_ceil(sample), Vec::new());
+    let index = filled_for(size, |n, key| {
+        if n % every == 0 {
+            known.push(key.to_owned());
+        }
+    });
+    Filled { index, known }
+}
+
+/// An index with `size` keys of one account, each shown once.
+pub fn filled_for(size: usize, mut show: impl FnMut(usize, &str)) -> Index {
     let pepper = Pepper::generate(Timestamp::now()).unwrap();
     let grant = Grant::new::<&str>(AccessLevel::Full, &[]).unwrap();
     let index = Index::default();
@@ -48,8 +59,6 @@ pub fn filled_with(size: usize, sample: usize) -> Filled {
         "acme",
         Some(Ceiling { grant: grant.clone(), disabled: false, max_lifetime: None, metadata: BTreeMap::new() }),
     );
-    let every = size.div_ceil(sample);
-    let mut known = Vec::new();
     for n in 0..size {
         let plaintext = Plaintext::mint("kw").unwrap();
         let uid = format!("00000000-0000-0000-0000-{n:012}");
@@ -82,9 +91,7 @@ pub fn filled_with(size: usize, sample: usize) -> Filled {
             revoke_before: None,
             metadata: BTreeMap::new(),
         });
-        if n % every == 0 {
-            known.push(plaintext.expose().to_owned());
-        }
+        show(n, plaintext.expose());
     }
-    Filled { index, known }
+    index
 }

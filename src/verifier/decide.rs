@@ -65,6 +65,7 @@ pub fn decide<'v>(view: &'v View<'_>, presented: &Presented<'_>, question: &Ques
         std::hint::black_box(pepper.tag_presented(presented));
         return Verdict::deny(Code::Unknown);
     };
+    live.bring_counts();
     match pepper.check(presented, &live.value.tag) {
         Some(true) => {}
         Some(false) => return Verdict { attempted: Some(live), ..Verdict::deny(Code::Unknown) },

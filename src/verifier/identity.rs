@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::code::Code;
 use super::decide::{Holder, Verdict};
-use super::headers::{ACCOUNT, CODE_HEADER, IDENTITY_PREFIX, KEY, KEY_ID, NO_STORE, SCOPES, SITE_ID};
+use super::headers::{CODE_HEADER, IDENTITY_PREFIX, KEY, KEY_ID, NO_STORE, SCOPES, names};
 use super::subject::Effective;
 use super::told::scopes;
 use crate::access::AccessLevel;
@@ -54,12 +54,13 @@ impl Identity {
         })
     }
 
-    /// As headers.
-    pub fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-        let of_key =
-            self.key.map(|KeyIdentity { key, key_id, scopes }| [(KEY, key), (KEY_ID, key_id), (SCOPES, scopes)]);
-        let site_id = self.site_id.map(|id| (SITE_ID, id));
-        [(ACCOUNT, self.account)].into_iter().chain(of_key.into_iter().flatten()).chain(site_id)
+    /// Each with the name of its header, and that of its field in the metadata of gateways.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &'static str, &HeaderValue)> {
+        let of_key = self.key.as_ref().map(|KeyIdentity { key, key_id, scopes }| {
+            [(names::KEY, "key", key), (names::KEY_ID, "keyId", key_id), (names::SCOPES, "scopes", scopes)]
+        });
+        let site_id = self.site_id.as_ref().map(|id| (names::SITE_ID, "siteId", id));
+        [(names::ACCOUNT, "account", &self.account)].into_iter().chain(of_key.into_iter().flatten()).chain(site_id)
     }
 }
 
@@ -77,7 +78,9 @@ impl KeyIdentity {
 pub fn headers(verdict: &Verdict<'_>) -> Option<HeaderMap> {
     let Some(holder) = verdict.holder.as_ref().filter(|_| verdict.code == Code::Ok) else {
         let of_all = [(CODE_HEADER, HeaderValue::from_static(Code::Ok.as_str())), (CACHE_CONTROL, NO_STORE)];
-        return Some(Identity::of(verdict)?.headers().chain(of_all).collect());
+        let identity = Identity::of(verdict)?;
+        let named = identity.named().map(|(name, _, value)| (HeaderName::from_static(name), value.clone()));
+        return Some(named.chain(of_all).collect());
     };
     let mut of_key = KeyIdentity::of(holder)?;
     let mut headers = holder.account.told.headers.clone()?;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 
+use super::activity::usage::Usage;
 use super::live::{Cloned, Live, Value};
 use super::sources::{Record, Slot, Sources, Suspended};
 use super::subject::{Ceiling, FullName, Key, Site, Subject, Uid};
@@ -278,6 +279,17 @@ impl Index {
             let slot = sources.slot(uid, FullName::from(live.subject.full_name()), value);
             self.put(&mut sources, uid, id, slot);
         }
+    }
+
+    /// In what the calls of a value are counted from now on. Whoever calls may say so: nothing else of the value changes, and
+    /// what a writer puts in its place meanwhile stays.
+    pub fn remember_usage(&self, id: KeyId, uid: Uid, usage: &Arc<Usage>) {
+        self.values.pin().update(id, |slot| match slot {
+            Slot::Live(live) if live.subject.uid() == uid => {
+                Slot::Live(live.counted_in(usage))
+            }
+            Slot::Live(_) | Slot::Waiting(..) => slot.clone(),
+        });
     }
 
     /// Joins an entry's values with its ApiKey when both are there and belong together, and parts them when not.

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::Guard;
 use jiff::Timestamp;
+use prefetch_index::prefetch_index;
 use smol_str::SmolStr;
 
 use super::activity::usage::Usage;
@@ -69,11 +70,12 @@ pub(super) struct Cloned {
 }
 
 /// A value whose ApiKey exists.
+#[derive(Clone)]
 pub struct Live {
     pub(super) value: Value,
     pub(super) subject: Arc<Subject>,
     /// What is counted of it, from the first call on.
-    pub(super) usage: ArcSwapOption<Usage>,
+    pub(super) usage: Option<Arc<Usage>>,
     // What follows is of the subject and the value, and stands here to be at hand.
     account: Arc<AccountCell>,
     name: SmolStr,
@@ -99,7 +101,7 @@ impl Live {
             disabled: subject.disabled,
             suspended,
             revoked: value.issued < subject.revoke_before(),
-            usage: ArcSwapOption::empty(),
+            usage: None,
             value,
             subject,
         };
@@ -110,6 +112,18 @@ impl Live {
     /// Its ApiKey.
     pub fn subject(&self) -> &Arc<Subject> {
         &self.subject
+    }
+
+    /// The same, with its calls counted in this.
+    pub(super) fn counted_in(&self, usage: &Arc<Usage>) -> Self {
+        Self { usage: Some(usage.clone()), ..self.clone() }
+    }
+
+    /// Has the memory brought in which its calls are counted: that comes last, and by then it is there.
+    pub(super) fn bring_counts(&self) {
+        if let Some(usage) = self.usage.as_deref() {
+            prefetch_index(std::slice::from_ref(usage), 0);
+        }
     }
 
     /// `metadata.name` of its ApiKey.

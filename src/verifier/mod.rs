@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use kube::Client;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
@@ -43,10 +42,6 @@ mod sources;
 pub mod subject;
 mod told;
 mod watch;
-
-/// The largest question over gRPC, in bytes. Gateways may send the client's body along, and one that is too large would be
-/// an error of the transport, which falls to `failure_mode_allow`.
-const LARGEST_QUESTION: usize = 64 * 1024 * 1024;
 
 /// What is known is proven to be younger than this, when all is well: a probe every 3 s, and a watch that comes to it at
 /// its next bookmark.
@@ -200,8 +195,7 @@ pub fn grpc_router(service: Arc<service::Service>, places: credential::Places, s
             }
         }
     });
-    let authorization =
-        AuthorizationServer::new(ext_authz::ExtAuthz { service, places }).max_decoding_message_size(LARGEST_QUESTION);
+    let authorization = ext_authz::server::Server::new(ext_authz::ExtAuthz { service, places });
     tonic::service::Routes::new(health_service).add_service(authorization).into_axum_router()
 }
 

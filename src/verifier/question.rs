@@ -1,7 +1,6 @@
 //! What a route asks: parsed from the gateway's query, or from the body of `/v1/verify`. Pure.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fmt;
 
 use thiserror::Error;
@@ -120,16 +119,16 @@ impl Question {
 
     /// Parses what Envoy passes along from its route, where `method` is known for certain. A list of accounts is
     /// separated by commas or spaces there, for a name can stand only once.
-    pub fn from_extensions(extensions: &HashMap<String, String>, method: &[u8]) -> Result<Self, QuestionError> {
+    pub fn from_extensions(extensions: &[(&str, &str)], method: &[u8]) -> Result<Self, QuestionError> {
         let mut pairs = Vec::new();
-        for (name, value) in extensions {
-            let parts: Vec<&str> = match name.as_str() {
+        for &(name, value) in extensions {
+            let parts: Vec<&str> = match name {
                 "account" => value.split([',', ' ']).filter(|part| !part.is_empty()).collect(),
                 _ => vec![value],
             };
             // An empty list must not become no list: that would accept every account.
             let parts = if parts.is_empty() { vec![""] } else { parts };
-            pairs.extend(parts.into_iter().map(|part| Ok((Cow::Borrowed(name.as_str()), Cow::Borrowed(part)))));
+            pairs.extend(parts.into_iter().map(|part| Ok((Cow::Borrowed(name), Cow::Borrowed(part)))));
         }
         Self::from_pairs(pairs.into_iter(), Some(method), true)
     }
@@ -291,10 +290,7 @@ mod tests {
 
     #[test]
     fn a_question_from_envoys_route_takes_a_list_of_accounts() {
-        let of = |pairs: &[(&str, &str)]| {
-            let map = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            Question::from_extensions(&map, b"POST")
-        };
+        let of = |pairs: &[(&str, &str)]| Question::from_extensions(pairs, b"POST");
         let question =
             of(&[("resource", "orders"), ("account", "shop/acme, shop/globex"), ("strip-key", "true")]).unwrap();
         assert_eq!(question.need, scope("orders:write"));

@@ -174,8 +174,9 @@ impl Service {
         let verdict = decide(&view, presented, question, now);
         match verdict.unproven.and_then(|live| live.record().cloned()) {
             None => {
+                let answer = render(&verdict);
                 self.count(call, presented, &verdict, now);
-                Step::Done(render(&verdict))
+                Step::Done(answer)
             }
             Some(record) => Step::Prove(record),
         }
@@ -184,7 +185,10 @@ impl Service {
     /// Counts what was said of a key that exists.
     fn count(&self, call: &Call<'_>, presented: &Presented<'_>, verdict: &Verdict<'_>, now: Timestamp) {
         if let Some(live) = verdict.attempted.filter(|_| verdict.code != Code::NotReady) {
-            self.activity.count(live, presented.id(), verdict.code, verdict.holder.is_some(), now, call);
+            let id = presented.id();
+            if let Some(usage) = self.activity.count(live, id, verdict.code, verdict.holder.is_some(), now, call) {
+                self.index.remember_usage(id, live.subject().uid(), &usage);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::api::TargetKind;
 use crate::key::KeyId;
 
 /// A value that an entry names.
+#[derive(Clone)]
 pub enum Slot {
     /// Its ApiKey is there.
     Live(Live),

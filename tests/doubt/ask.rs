@@ -6,10 +6,12 @@ use std::pin::pin;
 use std::task::Poll;
 
 use axum::body::to_bytes;
-use envoy_types::ext_authz::v3::pb::{Authorization, CheckRequest, CheckResponse, HttpResponse};
+use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse, HttpResponse};
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Attributes};
 use http::{Request, Response};
+use keywright::verifier::ext_authz::wire;
+use prost::Message;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -161,7 +163,7 @@ pub async fn asked(verifier: &Verifier, ask: &Ask, transport: Transport, fault: 
         Transport::Query => auth(verifier, &format!("/auth?{}", query.join("&")), ask, fault).await,
         Transport::Path => auth(verifier, &format!("/auth/{}/-/orders?scope=any", query.join("/")), ask, fault).await,
         Transport::Verify => verify(verifier, ask, fault).await,
-        Transport::Grpc => read(verifier.grpc.check(tonic::Request::new(check(ask))).await),
+        Transport::Grpc => read(verifier.grpc.check(ours(&check(ask))).await),
     }
 }
 
@@ -231,9 +233,13 @@ fn check(ask: &Ask) -> CheckRequest {
     CheckRequest { attributes: Some(attributes) }
 }
 
-/// An error of the transport would fall to `failure_mode_allow`.
-fn read(answer: Result<tonic::Response<CheckResponse>, tonic::Status>) -> Told {
-    let answer = answer.expect("an answer, never an error of the transport").into_inner();
+/// As the verifier reads it.
+fn ours(request: &CheckRequest) -> wire::CheckRequest {
+    wire::CheckRequest::decode(request.encode_to_vec().as_slice()).expect("what Envoy sends can be read")
+}
+
+fn read(answer: wire::CheckResponse) -> Told {
+    let answer = CheckResponse::decode(answer.encode_to_vec().as_slice()).expect("Envoy can read what is sent");
     let is_ok = answer.status.expect("a status").code == 0;
     let (passes, status) = match answer.http_response.expect("an HTTP response") {
         HttpResponse::OkResponse(_) => (true, 200),

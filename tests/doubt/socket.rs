@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
-use envoy_types::ext_authz::v3::pb::AuthorizationServer;
 use keywright::server::{Limits, Shutdown, serve};
+use keywright::verifier::ext_authz::server::Server;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -173,7 +173,7 @@ fn is_allow(answer: &[u8]) -> bool {
 /// Serves both in this process, for as long as the runtime runs: HTTP, and gRPC.
 async fn served(world: &World) -> [String; 2] {
     let Verifier { http, grpc } = Verifier::of(world, 1);
-    let grpc = tonic::service::Routes::new(AuthorizationServer::new(grpc)).into_axum_router();
+    let grpc = tonic::service::Routes::new(Server::new(grpc)).into_axum_router();
     let shutdown = Shutdown::on_signal(Duration::ZERO).unwrap();
     let mut addresses = Vec::new();
     for router in [http, grpc] {

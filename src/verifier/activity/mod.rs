@@ -3,7 +3,6 @@
 //! [`usage`] counts without a lock; [`ledger`] knows whose turn it is and what has arrived; [`fold`] adds to what other
 //! verifiers have said; [`flush`] is the edge that writes.
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,10 +58,19 @@ impl Activity {
         Self { noted, ..Self::default() }
     }
 
-    /// Counts a call with a value that exists. `is_holder` when its secret was right: only then is it noted who calls.
-    pub fn count(&self, live: &Live, id: KeyId, code: Code, is_holder: bool, at: Timestamp, call: &Call<'_>) {
-        let (known, made) = (live.usage.load(), OnceCell::new());
-        let usage = known.as_ref().unwrap_or_else(|| made.get_or_init(|| self.made(live, id)));
+    /// Counts a call with a value that exists. `is_holder` when its secret was right: only then is it noted who calls. What
+    /// it is counted in comes back when the value did not know it, for the index to remember.
+    pub fn count(
+        &self,
+        live: &Live,
+        id: KeyId,
+        code: Code,
+        is_holder: bool,
+        at: Timestamp,
+        call: &Call<'_>,
+    ) -> Option<Arc<Usage>> {
+        let made = live.usage.is_none().then(|| self.ledger().usage(id, live.subject()));
+        let usage = live.usage.as_ref().or(made.as_ref())?;
         let seconds = Seconds::try_from(at.as_second()).unwrap_or_default();
         if is_holder {
             self.note(usage, seconds, call);
@@ -70,12 +78,7 @@ impl Activity {
         if usage.count(code, seconds) {
             self.ledger().touch(live.subject().uid(), now());
         }
-    }
-
-    fn made(&self, live: &Live, id: KeyId) -> Arc<Usage> {
-        let usage = self.ledger().usage(id, live.subject());
-        live.usage.store(Some(usage.clone()));
-        usage
+        made
     }
 
     fn note(&self, usage: &Usage, seconds: Seconds, call: &Call<'_>) {

@@ -1,0 +1,171 @@
+//! Envoy's `ext_authz` over gRPC, as Envoy, Envoy Gateway, Istio and Contour ask it. The question comes from the route's
+//! `context_extensions`, which no client can set.
+//!
+//! A refusal is always a `DeniedHttpResponse`, 503 included, and so is a panic of ours: an error of the transport would
+//! fall to `failure_mode_allow`.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::HeaderValue;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::code::Code;
+use super::credential::Places;
+use super::decide::Verdict;
+use super::headers::IDENTITY_PREFIX;
+use super::identity::{Identity, metadata, metadata_headers};
+use super::metrics::Transport;
+use super::question::Question;
+use super::service::Service;
+use wire::{Allowed, CheckRequest, CheckResponse, Denied, Header, Http, HttpStatus, Peer, SetHeader, Status};
+use wire::{Field, Struct, Value};
+
+pub mod server;
+pub mod wire;
+
+/// Answers `envoy.service.auth.v3.Authorization/Check`.
+pub struct ExtAuthz {
+    /// Decides.
+    pub service: Arc<Service>,
+    /// Where keys are looked for.
+    pub places: Places,
+}
+
+impl ExtAuthz {
+    /// The answer to one question.
+    pub async fn check(&self, request: CheckRequest) -> CheckResponse {
+        let checked = AssertUnwindSafe(self.answer(request)).catch_unwind().await;
+        checked.unwrap_or_else(|_| denied(Answer::refuse(Code::NotReady)))
+    }
+
+    async fn answer(&self, request: CheckRequest) -> CheckResponse {
+        let attributes = request.attributes.unwrap_or_default();
+        let Some(http) = attributes.request.and_then(|request| request.http) else {
+            let why = "the request has no HTTP attributes: use ext_authz as an HTTP filter";
+            return denied(self.bad_route(why));
+        };
+        let extensions: Result<Vec<(&str, &str)>, _> = attributes
+            .context_extensions
+            .iter()
+            .map(|pair| Ok((std::str::from_utf8(&pair.key)?, std::str::from_utf8(&pair.value)?)))
+            .collect();
+        let Ok(extensions) = extensions.map_err(|_: std::str::Utf8Error| ()) else {
+            return denied(self.bad_route("context_extensions is not UTF-8"));
+        };
+        let question = match Question::from_extensions(&extensions, &http.method) {
+            Ok(question) => question,
+            Err(error) => return denied(self.bad_route(&error.to_string())),
+        };
+        let headers = Headers::of(&http);
+        let credential =
+            self.places.find_in(headers.values("authorization"), headers.values(self.places.header.as_str()));
+        let render = |verdict: &Verdict<'_>| {
+            allowed(verdict, &question, || self.to_remove(&headers, &question))
+                .unwrap_or_else(|| denied(Answer::to(verdict, &question)))
+        };
+        let header = |name: &'static str| headers.values(name).next();
+        let client = || client(attributes.source.as_ref()?);
+        let call = Call { transport: Transport::grpc, header: &header, client: &client };
+        self.service.check(&call, credential, &question, render).await
+    }
+
+    /// What the upstream is not to see of the client's request.
+    fn to_remove(&self, headers: &Headers<'_>, question: &Question) -> Vec<Bytes> {
+        let mut remove = headers.spoofed();
+        if question.strip_key {
+            remove.push(Bytes::copy_from_slice(self.places.header.as_str().as_bytes()));
+            let in_authorization = self.places.find_in(headers.values("authorization"), std::iter::empty()).is_ok();
+            remove.extend(in_authorization.then_some(Bytes::from_static(b"authorization")));
+        }
+        remove
+    }
+
+    fn bad_route(&self, why: &str) -> Answer {
+        self.service.refuse(Code::BadRoute, Transport::grpc, |verdict| Answer::bad_route(verdict.code, why))
+    }
+}
+
+/// The address that Envoy takes for the client's.
+fn client(peer: &Peer) -> Option<IpAddr> {
+    std::str::from_utf8(&peer.address.as_ref()?.socket_address.as_ref()?.address).ok()?.parse().ok()
+}
+
+/// The headers of the client's request, in whichever of the two forms Envoy sends them.
+struct Headers<'r>(&'r [Header]);
+
+impl<'r> Headers<'r> {
+    fn of(http: &'r Http) -> Self {
+        match &http.header_map {
+            Some(map) if !map.headers.is_empty() => Self(&map.headers),
+            _ => Self(&http.headers),
+        }
+    }
+
+    fn values(&self, name: &'r str) -> impl Iterator<Item = &'r [u8]> + use<'r> {
+        let is_it = move |header: &&Header| header.key.eq_ignore_ascii_case(name.as_bytes());
+        self.0.iter().filter(is_it).map(|Header { value, raw_value, .. }| &**if raw_value.is_empty() { value } else { raw_value })
+    }
+
+    /// What looks like an identity header of ours to some server behind the gateway, in whatever spelling.
+    fn spoofed(&self) -> Vec<Bytes> {
+        let plain = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
+        let prefix = IDENTITY_PREFIX.as_bytes();
+        let looks_like_ours = |name: &[u8]| {
+            name.len() >= prefix.len() && name.iter().zip(prefix).all(|(byte, expected)| plain(*byte) == *expected)
+        };
+        self.0.iter().filter(|header| looks_like_ours(&header.key)).map(|header| header.key.clone()).collect()
+    }
+}
+
+/// The answer for who passes: for the upstream as headers, and for rate limits and access logs of the gateway as
+/// metadata. `None` is for everybody else, and a doubt.
+fn allowed(verdict: &Verdict<'_>, question: &Question, remove: impl Fn() -> Vec<Bytes>) -> Option<CheckResponse> {
+    let identity = Identity::of(verdict)?;
+    let (mut headers, mut fields) = (Vec::with_capacity(5), Vec::with_capacity(6));
+    for (header, field, value) in identity.named() {
+        let value = Bytes::copy_from_slice(value.as_bytes());
+        let told = if field == "scopes" { Value::words(&value) } else { Value::text(value.clone()) };
+        headers.push(SetHeader::of(Bytes::from_static(header.as_bytes()), value));
+        fields.push(Field::of(Bytes::from_static(field.as_bytes()), told));
+    }
+    if let Some(holder) = &verdict.holder {
+        if question.metadata {
+            headers.extend(metadata_headers(holder)?.iter().map(|(name, value)| set(name.as_str(), value)));
+        }
+        let pairs = metadata(holder).into_iter().map(|(name, value)| Field::of(name.into(), Value::text(value.into())));
+        fields.push(Field::of(Bytes::from_static(b"metadata"), Value::structure(pairs.collect())));
+    }
+    let mut headers_to_remove = remove();
+    headers_to_remove.retain(|name| !headers.iter().any(|set| set.header.key.eq_ignore_ascii_case(name)));
+    Some(CheckResponse {
+        status: Some(Status::default()),
+        ok_response: Some(Allowed { headers, headers_to_remove }),
+        dynamic_metadata: Some(Struct { fields }),
+        ..CheckResponse::default()
+    })
+}
+
+fn denied(answer: Answer) -> CheckResponse {
+    let http = i32::from(answer.code.status());
+    // Any status but OK refuses; these are the ones that mean the same.
+    let grpc = match http {
+        401 => tonic::Code::Unauthenticated,
+        403 => tonic::Code::PermissionDenied,
+        _ => tonic::Code::Unavailable,
+    };
+    let headers = answer.headers.iter().map(|(name, value)| set(name.as_str(), value)).collect();
+    CheckResponse {
+        status: Some(Status { code: grpc as i32, message: answer.code.as_str().into() }),
+        denied_response: Some(Denied { status: Some(HttpStatus { code: http }), headers, body: answer.body }),
+        ..CheckResponse::default()
+    }
+}
+
+fn set(name: &str, value: &HeaderValue) -> SetHeader {
+    SetHeader::of(Bytes::copy_from_slice(name.as_bytes()), Bytes::copy_from_slice(value.as_bytes()))
+}

@@ -17,7 +17,7 @@ use std::sync::{Arc, LazyLock};
 use keywright::key::KeyId;
 use keywright::verifier::activity::ledger::Ledger;
 use keywright::verifier::activity::usage::Usage;
-use keywright::verifier::subject::Uid;
+use keywright::verifier::subject::{Subject, Uid};
 use support::{Filled, filled_with, presented};
 
 /// Keys as the index knows them; each test has a ledger of its own.
@@ -28,13 +28,17 @@ fn ids(count: usize) -> Vec<KeyId> {
     FILLED.known[..count].iter().map(|text| presented(text).id()).collect()
 }
 
+/// The ApiKey of a value.
+fn subject(id: KeyId) -> Arc<Subject> {
+    FILLED.index.view().get(id).unwrap().subject().clone()
+}
+
 /// The counters of a key, as its first call asks for them.
 fn usage(ledger: &mut Ledger, id: KeyId) -> Arc<Usage> {
-    let view = FILLED.index.view();
-    ledger.usage(id, view.get(id).unwrap().subject())
+    ledger.usage(id, &subject(id))
 }
 
 /// The key that a value is of.
 fn uid(id: KeyId) -> Uid {
-    FILLED.index.view().get(id).unwrap().subject().uid()
+    subject(id).uid()
 }

@@ -285,9 +285,7 @@ impl Index {
     /// what a writer puts in its place meanwhile stays.
     pub fn remember_usage(&self, id: KeyId, uid: Uid, usage: &Arc<Usage>) {
         self.values.pin().update(id, |slot| match slot {
-            Slot::Live(live) if live.subject.uid() == uid => {
-                Slot::Live(live.counted_in(usage))
-            }
+            Slot::Live(live) if live.subject.uid() == uid => Slot::Live(live.counted_in(usage)),
             Slot::Live(_) | Slot::Waiting(..) => slot.clone(),
         });
     }

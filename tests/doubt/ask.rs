@@ -11,10 +11,10 @@ use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Attributes};
 use http::{Request, Response};
 use keywright::verifier::ext_authz::wire;
-use prost::Message;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use prost::Message;
 use serde_json::{Map, Value};
 use tonic::codegen::Service;
 

@@ -13,7 +13,7 @@ use keywright::verifier::subject::Uid;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{ids, uid, usage};
+use super::{ids, subject, uid, usage};
 
 const KEYS: usize = 3;
 const SECOND: Moment = 1_000_000_000;
@@ -45,7 +45,7 @@ enum Step {
     Rebuilt {
         key: usize,
     },
-    /// Keys that are held by nobody are forgotten.
+    /// Keys of which all is written are forgotten.
     Tidied,
     Passed {
         seconds: u64,
@@ -125,13 +125,13 @@ impl World {
                 let id = self.ids[key];
                 let usage = self.held[key].get_or_insert_with(|| usage(&mut self.ledger, id));
                 if usage.count(if allowed { Code::Ok } else { Code::Disabled }, 1) {
-                    self.ledger.touch(self.uids[key], self.now);
+                    self.ledger.touch(id, &subject(id), usage, self.now);
                 }
                 let counted = &mut self.counted[key];
                 *if allowed { &mut counted.0 } else { &mut counted.1 } += 1;
             }
             Step::Rebuilt { key } => self.held[key] = None,
-            Step::Tidied => self.ledger.tidy(),
+            Step::Tidied => self.ledger.tidy(self.now),
             Step::Passed { seconds } => self.now += seconds * SECOND,
             Step::Write(fate) => {
                 if let Some(turn) = self.ledger.next(self.now) {
@@ -170,21 +170,19 @@ impl World {
             return self.ledger.failed(turn, self.now);
         }
         let (version, sequence) = (self.status(turn.uid).version, self.status(turn.uid).sequence);
-        let (base, totals) = (self.ledger.base(turn.uid, sequence), turn.take());
-        let new = |pick: fn(&Totals) -> u64| -> u64 {
-            let of = |(id, totals): (&KeyId, &Totals)| pick(totals).saturating_sub(base.get(id).map_or(0, pick));
-            totals.iter().map(of).sum()
-        };
+        self.ledger.stands(turn.uid, sequence);
+        let taken = turn.take();
+        let new = |pick: fn(&Totals) -> u64| -> u64 { taken.iter().map(|taken| pick(&taken.totals)).sum() };
         let (allowed, denied) = (new(|totals| totals.allowed), new(|totals| totals.denied));
         if (allowed, denied) == (0, 0) {
-            return self.ledger.arrived(turn.uid, &totals, self.now);
+            return self.ledger.arrived(turn.uid, &taken, self.now);
         }
-        let sequence = self.ledger.sending(turn.uid, totals.clone());
+        let sequence = self.ledger.sending(turn.uid, taken.clone());
         let patch = Patch { uid: turn.uid, version, allowed, denied, sequence };
         match fate {
             Fate::Answered => {
                 assert!(self.apply(patch));
-                self.ledger.arrived(turn.uid, &totals, self.now);
+                self.ledger.arrived(turn.uid, &taken, self.now);
             }
             Fate::Unheard => {
                 assert!(self.apply(patch));

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use keywright::key::KeyId;
 use keywright::verifier::activity::ledger::{Ledger, Turn};
 use keywright::verifier::activity::usage::Usage;
 use keywright::verifier::code::Code;
 use keywright::verifier::fence::Moment;
 use keywright::verifier::subject::Uid;
 
-use super::{ids, uid, usage};
+use super::{ids, subject, uid, usage};
 
 const SECOND: Moment = 1_000_000_000;
 /// As often as the flusher looks.
@@ -20,7 +21,7 @@ const BUDGET: u32 = 20;
 /// A flusher whose writes all arrive.
 struct World {
     ledger: Ledger,
-    usages: Vec<(Uid, Arc<Usage>)>,
+    usages: Vec<(KeyId, Arc<Usage>)>,
     now: Moment,
     /// Quarters of a write.
     tokens: u32,
@@ -30,14 +31,14 @@ struct World {
 impl World {
     fn new(keys: usize) -> Self {
         let mut ledger = Ledger::default();
-        let usages = ids(keys).into_iter().map(|id| (uid(id), usage(&mut ledger, id))).collect();
+        let usages = ids(keys).into_iter().map(|id| (id, usage(&mut ledger, id))).collect();
         Self { ledger, usages, now: 1000 * SECOND, tokens: 4 * BUDGET, written: HashMap::new() }
     }
 
     fn call(&mut self, key: usize) {
-        let (uid, usage) = &self.usages[key];
+        let (id, usage) = &self.usages[key];
         if usage.count(Code::Ok, u32::try_from(self.now / SECOND).unwrap()) {
-            self.ledger.touch(*uid, self.now);
+            self.ledger.touch(*id, &subject(*id), usage, self.now);
         }
     }
 
@@ -53,9 +54,9 @@ impl World {
             turns.push(turn);
         }
         for turn in &turns {
-            let totals = turn.take();
-            self.ledger.sending(turn.uid, totals.clone());
-            self.ledger.arrived(turn.uid, &totals, self.now);
+            let taken = turn.take();
+            self.ledger.sending(turn.uid, taken.clone());
+            self.ledger.arrived(turn.uid, &taken, self.now);
             if let Some(before) = self.written.insert(turn.uid, self.now) {
                 assert!(self.now - before >= 60 * SECOND, "a key was written twice within a minute");
             }
@@ -106,7 +107,7 @@ fn a_first_use_after_a_quiet_spell_is_written_within_five_seconds_beside_a_thous
             used = Some(world.now);
         }
         let (quiet, _) = world.usages[busy];
-        if world.tick().iter().any(|turn| turn.uid == quiet) {
+        if world.tick().iter().any(|turn| turn.uid == uid(quiet)) {
             waited.push(world.now - used.take().unwrap());
         }
     }

@@ -1,7 +1,6 @@
 //! Writes what was counted into `status.activity`: each key at most once a minute, all together within a budget, and
 //! every call exactly once, whatever other verifiers write and whether or not an answer comes back.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +13,9 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fold::{Delta, fold};
-use super::ledger::Turn;
-use super::usage::{Seconds, Source, Totals};
+use super::ledger::{Taken, Turn};
+use super::usage::{Seconds, Source};
 use crate::api::{Activity as Status, ApiKey, Writer, names};
-use crate::key::KeyId;
 use crate::verifier::freshness::now;
 use crate::verifier::service::Service;
 use crate::verifier::subject::Uid;
@@ -100,7 +98,7 @@ impl Flusher {
                 pause = PAUSES.0;
             }
             if tidied.elapsed() > TIDY {
-                self.service.activity.ledger().tidy();
+                self.service.activity.ledger().tidy(now());
                 tidied = Instant::now();
             }
         }
@@ -170,14 +168,14 @@ impl Flusher {
         // What a person wrote there and no version of ours can read is begun anew.
         let before: Option<Status> = serde_json::from_value(key.data["status"]["activity"].clone()).ok();
         let ours = before.as_ref().and_then(|before| before.writers.iter().find(|writer| writer.name == self.writer));
-        let base = self.service.activity.ledger().base(turn.uid, ours.map(|writer| writer.sequence));
-        let totals = turn.take();
-        let delta = self.delta(turn, &base, &totals);
+        self.service.activity.ledger().stands(turn.uid, ours.map(|writer| writer.sequence));
+        let taken = turn.take();
+        let delta = self.delta(turn, &taken);
         if delta.is_nothing() {
-            self.service.activity.ledger().arrived(turn.uid, &totals, now());
+            self.service.activity.ledger().arrived(turn.uid, &taken, now());
             return Ok(Outcome::Nothing);
         }
-        let sequence = self.service.activity.ledger().sending(turn.uid, totals.clone());
+        let sequence = self.service.activity.ledger().sending(turn.uid, taken.clone());
         let writer = Writer { name: self.writer.clone(), sequence };
         let activity = fold(before, &delta, &writer, Timestamp::now());
         let patch = Patch::Merge(json!({
@@ -187,22 +185,21 @@ impl Flusher {
         let params = PatchParams { field_manager: Some(names::VERIFIER_MANAGER.to_owned()), ..PatchParams::default() };
         let sent = api.patch_status(&turn.name, &params, &patch);
         timeout(PATIENCE, sent).await.map_err(|_| Refusal::Busy)?.map_err(refusal)?;
-        self.service.activity.ledger().arrived(turn.uid, &totals, now());
+        self.service.activity.ledger().arrived(turn.uid, &taken, now());
         Ok(Outcome::Written)
     }
 
-    fn delta(&self, turn: &Turn, base: &HashMap<KeyId, Totals>, totals: &HashMap<KeyId, Totals>) -> Delta {
+    fn delta(&self, turn: &Turn, taken: &[Taken]) -> Delta {
         let at = |seconds: Seconds| Timestamp::from_second(seconds.into()).unwrap_or(Timestamp::UNIX_EPOCH);
-        let count = |new: u64, old: u64| i64::try_from(new.saturating_sub(old)).unwrap_or(i64::MAX);
+        let count = |new: u64| i64::try_from(new).unwrap_or(i64::MAX);
         let mut delta = Delta::default();
-        for (id, totals) in totals {
-            let base = base.get(id).copied().unwrap_or_default();
-            delta.requests.allowed += count(totals.allowed, base.allowed);
-            delta.requests.denied += count(totals.denied, base.denied);
-            if totals.last_used > base.last_used {
+        for Taken { id, totals, .. } in taken {
+            delta.requests.allowed += count(totals.allowed);
+            delta.requests.denied += count(totals.denied);
+            if totals.allowed > 0 {
                 delta.values.push((id.to_string(), at(totals.last_used)));
             }
-            if totals.last_denied > base.last_denied {
+            if totals.denied > 0 {
                 let denied = totals.last_denied.map(|(seconds, code)| (at(seconds), code.as_str()));
                 delta.last_denied = delta.last_denied.max(denied);
             }

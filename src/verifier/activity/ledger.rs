@@ -1,4 +1,7 @@
-//! What of each key is written down already, and which key's turn it is next. Pure: moments come from outside.
+//! Which keys have something to be written down, whose turn it is, and what of it may have arrived. Pure: moments come
+//! from outside.
+//!
+//! A key that is quiet and of which everything is written is not here: there may be a million of them.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,7 +19,7 @@ const REST: Duration = Duration::from_mins(1);
 /// How long a key rests after a first write that did not work; twice as long each time, up to the rest between two.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// All keys that were used since this process began.
+/// The keys that were used lately.
 #[derive(Default)]
 pub struct Ledger {
     keys: HashMap<Uid, Tally>,
@@ -31,21 +34,52 @@ pub struct Ledger {
 struct Tally {
     /// The ApiKey, as it was at the first call.
     subject: Arc<Subject>,
-    values: Vec<Held>,
-    /// Writes that may have arrived or may yet: their numbers, and what was counted when they were sent.
-    unsure: Vec<(i64, HashMap<KeyId, Totals>)>,
-    written: Option<Moment>,
-    /// How many writes in a row did not work.
-    failures: u32,
-    queued: Option<Moment>,
-    since: Option<Moment>,
+    /// Most keys have one value.
+    first: Held,
+    state: State,
+    /// Since when there is something to write; 0 is never.
+    since: Moment,
+    rest: Option<Box<Rest>>,
 }
 
-/// One value, and what of it is known to have arrived.
+const _: () = assert!(size_of::<(Uid, Tally)>() == 72);
+
+/// One value.
 struct Held {
     id: KeyId,
     usage: Arc<Usage>,
-    committed: Totals,
+}
+
+/// What a key waits for.
+#[derive(Clone, Copy)]
+enum State {
+    /// A call, or what becomes of its turn.
+    Idle,
+    /// A call; and until then it is not written again.
+    Resting(Moment),
+    /// Its turn.
+    Queued(Moment),
+}
+
+/// What most keys do not have.
+#[derive(Default)]
+struct Rest {
+    /// Further values, or further counters of a value that the index made anew.
+    more: Vec<Held>,
+    /// Writes that may have arrived or may yet: their numbers, and what they said.
+    unsure: Vec<(i64, Vec<Taken>)>,
+    /// How many writes in a row did not work.
+    failures: u32,
+}
+
+/// What was counted of a value when it was looked at.
+#[derive(Clone)]
+pub struct Taken {
+    /// The value.
+    pub id: KeyId,
+    /// What is not written down yet.
+    pub totals: Totals,
+    usage: Arc<Usage>,
 }
 
 /// A key whose turn it is.
@@ -58,18 +92,27 @@ pub struct Turn {
     pub name: Box<str>,
     /// Since when there is something to write.
     pub since: Moment,
-    usages: Vec<(KeyId, Arc<Usage>)>,
+    values: Vec<Held>,
 }
 
 impl Turn {
     /// What is counted now, and by whom: sources are the usages' own.
-    pub fn take(&self) -> HashMap<KeyId, Totals> {
-        self.usages.iter().map(|(id, usage)| (*id, usage.take())).collect()
+    pub fn take(&self) -> Vec<Taken> {
+        self.values
+            .iter()
+            .map(|Held { id, usage }| Taken { id: *id, totals: usage.take(), usage: usage.clone() })
+            .collect()
     }
 
     /// Of each value of the key.
     pub fn usages(&self) -> impl Iterator<Item = &Arc<Usage>> {
-        self.usages.iter().map(|(_, usage)| usage)
+        self.values.iter().map(|held| &held.usage)
+    }
+}
+
+fn settle(taken: &[Taken]) {
+    for Taken { usage, totals, .. } in taken {
+        usage.settle(totals);
     }
 }
 
@@ -78,31 +121,46 @@ fn nanos(duration: Duration) -> Moment {
 }
 
 impl Ledger {
-    /// The counters of a value, the same ones each time it is asked for.
+    /// The counters of a value, the same ones as long as there is something to write.
     pub fn usage(&mut self, id: KeyId, subject: &Arc<Subject>) -> Arc<Usage> {
-        let tally = self.keys.entry(subject.uid()).or_insert_with(|| Tally::of(subject.clone()));
-        if let Some(known) = tally.values.iter().find(|held| held.id == id) {
-            return known.usage.clone();
+        let known = self.keys.get(&subject.uid()).and_then(|tally| tally.values().find(|held| held.id == id));
+        if let Some(held) = known {
+            return held.usage.clone();
         }
         let usage = Arc::<Usage>::default();
-        tally.values.reserve_exact(1);
-        tally.values.push(Held { id, usage: usage.clone(), committed: Totals::default() });
+        self.tally(id, subject, &usage);
         usage
     }
 
-    /// There is something to write of a key.
-    pub fn touch(&mut self, uid: Uid, now: Moment) {
-        let Some(tally) = self.keys.get_mut(&uid) else { return };
-        tally.since.get_or_insert(now);
-        if tally.queued.is_none() {
-            let rested = tally.written.map_or(0, |written| written.saturating_add(nanos(REST)));
-            self.queue(uid, rested.max(now.saturating_add(nanos(GATHER))));
+    /// There is something to write of a value.
+    pub fn touch(&mut self, id: KeyId, subject: &Arc<Subject>, usage: &Arc<Usage>, now: Moment) {
+        let tally = self.tally(id, subject, usage);
+        if tally.since == 0 {
+            tally.since = now;
         }
+        let gathered = now.saturating_add(nanos(GATHER));
+        match tally.state {
+            State::Idle => self.queue(subject.uid(), gathered),
+            State::Resting(until) => self.queue(subject.uid(), gathered.max(until)),
+            State::Queued(_) => {}
+        }
+    }
+
+    /// The key, and of it the value that is counted there: of one that was made anew meanwhile, a call may still be under way.
+    fn tally(&mut self, id: KeyId, subject: &Arc<Subject>, usage: &Arc<Usage>) -> &mut Tally {
+        let held = || Held { id, usage: usage.clone() };
+        let tally = self.keys.entry(subject.uid()).or_insert_with(|| Tally::of(subject.clone(), held()));
+        if !tally.values().any(|held| Arc::ptr_eq(&held.usage, usage)) {
+            tally.rest().more.push(held());
+        }
+        tally
     }
 
     fn queue(&mut self, uid: Uid, due: Moment) {
         if let Some(tally) = self.keys.get_mut(&uid) {
-            tally.queued = Some(due);
+            if let State::Queued(before) = std::mem::replace(&mut tally.state, State::Queued(due)) {
+                self.queue.remove(&(before, uid));
+            }
             self.queue.insert((due, uid));
         }
     }
@@ -115,105 +173,111 @@ impl Ledger {
         }
         self.queue.remove(&(due, uid));
         let tally = self.keys.get_mut(&uid)?;
-        tally.queued = None;
-        let usages = tally.values.iter().map(|held| (held.id, held.usage.clone())).collect();
+        tally.state = State::Idle;
+        let values = tally.values().map(|Held { id, usage }| Held { id: *id, usage: usage.clone() }).collect();
+        let since = Some(std::mem::take(&mut tally.since)).filter(|since| *since > 0).unwrap_or(now);
         let (namespace, name) = tally.subject.full_name();
-        let (namespace, name) = (namespace.into(), name.into());
-        Some(Turn { uid, namespace, name, since: tally.since.take().unwrap_or(now), usages })
+        Some(Turn { uid, namespace: namespace.into(), name: name.into(), since, values })
     }
 
-    /// What is known to stand in the status, where that names this as our last write. A write that timed out is known to
-    /// have arrived when its number stands there.
-    pub fn base(&self, uid: Uid, sequence: Option<i64>) -> HashMap<KeyId, Totals> {
-        let Some(tally) = self.keys.get(&uid) else { return HashMap::new() };
-        let arrived = tally.unsure.iter().find(|(number, _)| Some(*number) == sequence);
-        let committed = || tally.values.iter().map(|held| (held.id, held.committed)).collect();
-        arrived.map_or_else(committed, |(_, totals)| totals.clone())
+    /// The status names this as our last write. One that timed out is known to have arrived when its number stands there; and
+    /// whatever stands there, those before it never will.
+    pub fn stands(&mut self, uid: Uid, sequence: Option<i64>) {
+        let Some(rest) = self.keys.get_mut(&uid).and_then(|tally| tally.rest.as_mut()) else { return };
+        if let Some((_, taken)) = rest.unsure.iter().find(|(number, _)| Some(*number) == sequence) {
+            settle(taken);
+            rest.unsure.clear();
+        }
     }
 
     /// A write is about to be sent; its number.
-    pub fn sending(&mut self, uid: Uid, totals: HashMap<KeyId, Totals>) -> i64 {
+    pub fn sending(&mut self, uid: Uid, taken: Vec<Taken>) -> i64 {
         let Some(tally) = self.keys.get_mut(&uid) else { return 0 };
         self.sequence += 1;
-        tally.unsure.push((self.sequence, totals));
+        tally.rest().unsure.push((self.sequence, taken));
         self.sequence
     }
 
-    /// These totals stand in the status.
-    pub fn arrived(&mut self, uid: Uid, totals: &HashMap<KeyId, Totals>, now: Moment) {
-        if let Some(tally) = self.keys.get_mut(&uid) {
-            for held in &mut tally.values {
-                held.committed = totals.get(&held.id).copied().unwrap_or(held.committed);
-            }
-            tally.unsure.clear();
-            tally.written = Some(now);
-            tally.failures = 0;
+    /// This stands in the status.
+    pub fn arrived(&mut self, uid: Uid, taken: &[Taken], now: Moment) {
+        settle(taken);
+        let Some(tally) = self.keys.get_mut(&uid) else { return };
+        if let Some(rest) = &mut tally.rest {
+            rest.unsure.clear();
+            rest.failures = 0;
+        }
+        let rested = now.saturating_add(nanos(REST));
+        match tally.state {
+            State::Idle | State::Resting(_) => tally.state = State::Resting(rested),
             // Calls that came meanwhile wait for the key's rest to be over.
-            if let Some(due) = tally.queued.take() {
-                self.queue.remove(&(due, uid));
-                self.queue(uid, due.max(now.saturating_add(nanos(REST))));
-            }
+            State::Queued(due) => self.queue(uid, due.max(rested)),
         }
     }
 
     /// It did not work. The key rests a little, and longer each time: one that can never be written must not take the
     /// others' turns.
     pub fn failed(&mut self, turn: &Turn, now: Moment) {
-        if let Some(tally) = self.keys.get_mut(&turn.uid) {
-            tally.since = Some(tally.since.map_or(turn.since, |since| since.min(turn.since)));
-            let rest = AGAIN.saturating_mul(1 << tally.failures.min(6)).min(REST);
-            tally.failures = tally.failures.saturating_add(1);
-            if let Some(due) = tally.queued.take() {
-                self.queue.remove(&(due, turn.uid));
-            }
-            self.queue(turn.uid, now.saturating_add(nanos(rest)));
-        }
+        let Some(tally) = self.keys.get_mut(&turn.uid) else { return };
+        tally.since = if tally.since == 0 { turn.since } else { tally.since.min(turn.since) };
+        let failures = &mut tally.rest().failures;
+        let rest = AGAIN.saturating_mul(1 << (*failures).min(6)).min(REST);
+        *failures = failures.saturating_add(1);
+        self.queue(turn.uid, now.saturating_add(nanos(rest)));
     }
 
     /// The key is gone.
     pub fn forget(&mut self, uid: Uid) {
-        if let Some(due) = self.keys.remove(&uid).and_then(|tally| tally.queued) {
+        if let Some(Tally { state: State::Queued(due), .. }) = self.keys.remove(&uid) {
             self.queue.remove(&(due, uid));
         }
     }
 
-    /// Puts everything that was ever counted in the queue: the last chance before the process ends.
+    /// Puts everything that is not written in the queue: the last chance before the process ends.
     pub fn touch_all(&mut self) {
-        self.queue.clear();
-        let mut unwritten = Vec::new();
-        for (uid, tally) in &mut self.keys {
-            tally.queued = None;
-            if !tally.is_written() {
-                unwritten.push(*uid);
-            }
-        }
+        let unwritten: Vec<Uid> =
+            self.keys.iter().filter(|(_, tally)| !tally.is_written()).map(|(uid, _)| *uid).collect();
         for uid in unwritten {
             self.queue(uid, 0);
         }
     }
 
-    /// Forgets the keys that nobody can call with any more and of which everything is written.
-    pub fn tidy(&mut self) {
+    /// Forgets the keys of which everything is written, and which have rested.
+    pub fn tidy(&mut self, now: Moment) {
         self.keys.retain(|_, tally| {
-            let is_held = tally.values.iter().any(|held| Arc::strong_count(&held.usage) > 1);
-            tally.queued.is_some() || is_held || !tally.is_written()
+            if let Some(rest) = &mut tally.rest {
+                rest.more.retain(|held| Arc::strong_count(&held.usage) > 1 || !held.usage.peek().is_nothing());
+            }
+            let is_over = match tally.state {
+                State::Idle => true,
+                State::Resting(until) => until <= now,
+                State::Queued(_) => false,
+            };
+            !is_over || !tally.is_written()
         });
+        self.keys.shrink_to(2 * self.keys.len());
     }
 
     /// How many keys wait, and since when the one that waits for longest.
     pub fn waiting(&self) -> (usize, Option<Moment>) {
-        let waiting = self.keys.values().filter(|tally| tally.queued.is_some());
-        (self.queue.len(), waiting.filter_map(|tally| tally.since).min())
+        let waiting = self.keys.values().filter(|tally| matches!(tally.state, State::Queued(_)) && tally.since > 0);
+        (self.queue.len(), waiting.map(|tally| tally.since).min())
     }
 }
 
 impl Tally {
-    fn of(subject: Arc<Subject>) -> Self {
-        let (values, unsure) = (Vec::new(), Vec::new());
-        Self { subject, values, unsure, written: None, failures: 0, queued: None, since: None }
+    fn of(subject: Arc<Subject>, first: Held) -> Self {
+        Self { subject, first, state: State::Idle, since: 0, rest: None }
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Held> {
+        std::iter::once(&self.first).chain(self.rest.iter().flat_map(|rest| &rest.more))
+    }
+
+    fn rest(&mut self) -> &mut Rest {
+        self.rest.get_or_insert_default()
     }
 
     fn is_written(&self) -> bool {
-        self.values.iter().all(|held| held.usage.peek() == held.committed)
+        self.values().all(|held| held.usage.peek().is_nothing())
     }
 }

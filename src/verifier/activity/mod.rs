@@ -76,7 +76,7 @@ impl Activity {
             self.note(usage, seconds, call);
         }
         if usage.count(code, seconds) {
-            self.ledger().touch(live.subject().uid(), now());
+            self.ledger().touch(id, live.subject(), usage, now());
         }
         made
     }

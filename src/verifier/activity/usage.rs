@@ -32,8 +32,7 @@ thread_local! {
     };
 }
 
-/// What is counted of one value since this process began. Only ever added to, so that whoever writes it down elsewhere
-/// knows what is new by a subtraction.
+/// What is counted of one value and not known to be written down elsewhere: whoever does that takes it off.
 ///
 /// There are as many as keys in use, and most calls wait for their memory: with the counts of its owners it fills one
 /// cache line.
@@ -63,6 +62,8 @@ struct Rest {
     /// The other programs that call.
     products: Seen,
     networks: Seen,
+    /// What of all shares was written down: calls that passed, and that were refused.
+    written: [AtomicU64; 2],
 }
 
 /// The latest few of the names that were seen, each as its hash and when: `hash << 32 | seconds`; 0 is none.
@@ -84,7 +85,7 @@ struct Stripe {
     last_denied: AtomicU64,
 }
 
-/// The sum of all threads' shares at one moment.
+/// The sum of all threads' shares at one moment, without what was written down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Calls that passed.
@@ -95,6 +96,13 @@ pub struct Totals {
     pub last_used: Seconds,
     /// The last that was refused, and why.
     pub last_denied: Option<(Seconds, Code)>,
+}
+
+impl Totals {
+    /// Was nothing counted?
+    pub fn is_nothing(&self) -> bool {
+        (self.allowed, self.denied) == (0, 0)
+    }
 }
 
 /// Of what calls.
@@ -110,27 +118,28 @@ impl Usage {
     /// Counts a call. True when somebody must be told that there is something to write down.
     pub fn count(&self, code: Code, now: Seconds) -> bool {
         let share = self.share();
-        // In one order with `pending`: or a call could be counted too late to be seen and too early to tell anybody.
+        // When comes before how often: whoever sees the call sees its time. And that in one order with `pending`: or a call
+        // could be counted too late to be seen and too early to tell anybody.
         if code == Code::Ok {
-            match share {
-                Some(share) => drop(share.allowed.fetch_add(1, Ordering::SeqCst)),
-                None => drop(self.allowed.fetch_add(1, Ordering::SeqCst)),
-            }
             let last_used = share.map_or(&self.last_used, |share| &share.last_used);
             if last_used.load(Ordering::Relaxed) != now {
                 last_used.fetch_max(now, Ordering::Relaxed);
             }
-        } else {
             match share {
-                Some(share) => drop(share.denied.fetch_add(1, Ordering::SeqCst)),
-                None => drop(self.denied.fetch_add(1, Ordering::SeqCst)),
+                Some(share) => drop(share.allowed.fetch_add(1, Ordering::SeqCst)),
+                None => drop(self.allowed.fetch_add(1, Ordering::SeqCst)),
             }
+        } else {
             // Of several within a second the last one's code stays. A thread that was held up in between must not put an
             // earlier one in the place of another's, with whom it may share the stripe.
             let denied = u64::from(now) << 8 | code as u64;
             let is_newest = |known: u64| (low(known >> 8) <= now).then_some(denied);
             let last_denied = share.map_or(&self.last_denied, |share| &share.last_denied);
             let _ = last_denied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_newest);
+            match share {
+                Some(share) => drop(share.denied.fetch_add(1, Ordering::SeqCst)),
+                None => drop(self.denied.fetch_add(1, Ordering::SeqCst)),
+            }
         }
         !self.pending.load(Ordering::SeqCst) && !self.pending.swap(true, Ordering::SeqCst)
     }
@@ -173,7 +182,23 @@ impl Usage {
             totals.last_used = totals.last_used.max(stripe.last_used.load(Ordering::Relaxed));
             totals.last_denied = totals.last_denied.max(denial(&stripe.last_denied));
         }
+        if let Some(Rest { written: [allowed, denied], .. }) = self.rest.get().map(Box::as_ref) {
+            totals.allowed = totals.allowed.saturating_sub(allowed.load(Ordering::SeqCst));
+            totals.denied = totals.denied.saturating_sub(denied.load(Ordering::SeqCst));
+        }
         totals
+    }
+
+    /// This much of it was written down. Whoever takes and who settles is the same.
+    pub fn settle(&self, taken: &Totals) {
+        if let Some(rest) = self.rest.get().filter(|rest| rest.shares.get().is_some()) {
+            rest.written[0].fetch_add(taken.allowed, Ordering::SeqCst);
+            rest.written[1].fetch_add(taken.denied, Ordering::SeqCst);
+        } else {
+            // There are no shares, so that all of it was counted here.
+            self.allowed.fetch_sub(low(taken.allowed), Ordering::SeqCst);
+            self.denied.fetch_sub(low(taken.denied), Ordering::SeqCst);
+        }
     }
 
     /// A caller was seen, by the hash of its name. False when it is new here, and [`Usage::note`] is to be called.
@@ -292,5 +317,24 @@ mod tests {
         assert!(usage.rest.get().is_some_and(|rest| rest.shares.get().is_some()));
         usage.count(Code::Ok, 1);
         assert_eq!(usage.peek().allowed, u64::from(FEW) + 2, "what is counted in both places is one");
+    }
+
+    #[test]
+    fn what_was_written_down_is_taken_off_wherever_it_was_counted() {
+        for many in [1, FEW - 1, FEW + 1, 3 * FEW] {
+            let usage = Usage::default();
+            let count = |code| (0..many).for_each(|_| _ = usage.count(code, 1));
+            count(Code::Ok);
+            let taken = usage.take();
+            // Meanwhile others call, and the value may turn into one that is called often.
+            count(Code::Disabled);
+            usage.settle(&taken);
+            let left = usage.peek();
+            assert_eq!((left.allowed, left.denied), (0, many.into()));
+            usage.settle(&left);
+            assert!(usage.peek().is_nothing());
+            count(Code::Ok);
+            assert_eq!(usage.peek().allowed, u64::from(many));
+        }
     }
 }

@@ -108,7 +108,10 @@ impl<'r> Headers<'r> {
 
     fn values(&self, name: &'r str) -> impl Iterator<Item = &'r [u8]> + use<'r> {
         let is_it = move |header: &&Header| header.key.eq_ignore_ascii_case(name.as_bytes());
-        self.0.iter().filter(is_it).map(|Header { value, raw_value, .. }| &**if raw_value.is_empty() { value } else { raw_value })
+        self.0
+            .iter()
+            .filter(is_it)
+            .map(|Header { value, raw_value, .. }| &**if raw_value.is_empty() { value } else { raw_value })
     }
 
     /// What looks like an identity header of ours to some server behind the gateway, in whatever spelling.

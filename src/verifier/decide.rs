@@ -114,7 +114,7 @@ fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) ->
     }
     if is_over(live.ends) || is_over(live.outlives(ceiling)) {
         // Only the value may have ended, while its key has not.
-        let has_expired = live.subject.expires_at.is_some_and(|at| at <= now) || is_over(live.outlives(ceiling));
+        let has_expired = live.subject.expires_at().is_some_and(|at| at <= now) || is_over(live.outlives(ceiling));
         return if has_expired { Code::Expired } else { Code::Retired };
     }
     if live.revoked {

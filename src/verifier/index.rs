@@ -151,8 +151,8 @@ impl Index {
         };
         let mut sources = self.sources();
         let owner = FullName::from((entry.owner.namespace.as_str(), entry.owner.name.as_str()));
-        let record =
-            Record { owner, current: entry.current.id, retiring: entry.retiring.as_ref().map(|retiring| retiring.id) };
+        let retiring = entry.retiring.as_ref().map(|retiring| Box::new(retiring.id));
+        let record = Record { owner, current: entry.current.id, retiring };
         let kept: Vec<KeyId> = record.values().collect();
         if let Some(before) = sources.entries.insert(uid_print, record) {
             self.remove(&mut sources, uid_print, before.values().filter(|id| !kept.contains(id)));

@@ -92,7 +92,7 @@ pub struct Live {
 
 impl Live {
     pub(super) fn new(value: Value, subject: Arc<Subject>, suspended: bool) -> Self {
-        let expires = subject.expires_at.map_or(NEVER, nanos);
+        let expires = subject.expires_at().map_or(NEVER, nanos);
         let mut live = Self {
             account: subject.account.clone(),
             name: subject.name.clone(),
@@ -162,7 +162,7 @@ impl Live {
     /// When it ends by itself: with its key, by its age, or because a newer one has come.
     pub(super) fn ends_at(&self, ceiling: Option<&Ceiling>) -> Option<Timestamp> {
         let by_age = timestamp(ceiling.map_or(NEVER, |ceiling| self.outlives(ceiling)));
-        [self.subject.expires_at, by_age, timestamp(self.value.retires())].into_iter().flatten().min()
+        [self.subject.expires_at(), by_age, timestamp(self.value.retires())].into_iter().flatten().min()
     }
 
     /// The key's name for people.

@@ -87,12 +87,13 @@ pub struct Record {
     /// The ApiKey that it belongs to; its uid is the entry's.
     pub owner: FullName,
     pub current: KeyId,
-    pub retiring: Option<KeyId>,
+    /// Few have one.
+    pub retiring: Option<Box<KeyId>>,
 }
 
 impl Record {
     pub fn values(&self) -> impl Iterator<Item = KeyId> + use<> {
-        [Some(self.current), self.retiring].into_iter().flatten()
+        [Some(self.current), self.retiring.as_deref().copied()].into_iter().flatten()
     }
 }
 

@@ -118,17 +118,20 @@ pub struct Subject {
     /// In place, as long as it has at most 23 bytes.
     pub(super) name: SmolStr,
     pub(super) grant: Option<Granted>,
-    pub(super) expires_at: Option<Timestamp>,
     pub(super) disabled: bool,
     generation: u32,
     extras: Option<Box<Extras>>,
 }
+
+/// With the counts of its owners; there are as many as keys.
+const _: () = assert!(size_of::<Subject>() + 16 <= 112);
 
 /// What most keys do not have.
 struct Extras {
     display_name: Option<Box<str>>,
     metadata: BTreeMap<String, String>,
     revoke_before: Option<Nanos>,
+    expires_at: Option<Timestamp>,
 }
 
 /// What a key may do before its account's ceiling.
@@ -146,16 +149,16 @@ impl From<Grant> for Granted {
 
 impl Subject {
     pub(super) fn new(key: Key, account: Arc<AccountCell>) -> Self {
-        let Key { uid, generation, namespace: _, name, account: _, display_name, grant, disabled, expires_at, .. } =
-            key;
-        let extras = Extras { display_name, metadata: key.metadata, revoke_before: key.revoke_before.map(nanos) };
-        let has_extras = extras.display_name.is_some() || !extras.metadata.is_empty() || extras.revoke_before.is_some();
+        let Key { uid, generation, namespace: _, name, account: _, grant, disabled, expires_at, .. } = key;
+        let revoke_before = key.revoke_before.map(nanos);
+        let extras = Extras { display_name: key.display_name, metadata: key.metadata, revoke_before, expires_at };
+        let is_plain = extras.display_name.is_none() && extras.metadata.is_empty();
+        let has_extras = !is_plain || revoke_before.is_some() || expires_at.is_some();
         Self {
             uid,
             account,
             name: name.into(),
             grant: grant.map(Granted::from),
-            expires_at,
             disabled,
             generation,
             extras: has_extras.then(|| Box::new(extras)),
@@ -165,6 +168,11 @@ impl Subject {
     /// `metadata.uid`
     pub fn uid(&self) -> Uid {
         self.uid
+    }
+
+    /// The same in its place.
+    pub(super) fn uid_ref(&self) -> &Uid {
+        &self.uid
     }
 
     /// The lower half of `metadata.generation`
@@ -190,6 +198,11 @@ impl Subject {
     /// `spec.displayName`
     pub(super) fn display_name(&self) -> Option<&str> {
         self.extras.as_ref()?.display_name.as_deref()
+    }
+
+    /// `spec.expiresAt`
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        self.extras.as_ref()?.expires_at
     }
 
     /// Values that were issued before this are refused.

@@ -3,7 +3,9 @@
 //!
 //! A key that is quiet and of which everything is written is not here: there may be a million of them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,18 +24,26 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The keys that were used lately.
 #[derive(Default)]
 pub struct Ledger {
-    keys: HashMap<Uid, Tally>,
-    /// Whose turn it is when, the one that waits for longest first.
-    queue: BTreeSet<(Moment, Uid)>,
+    keys: HashMap<Owner, Tally>,
+    /// Whose turn it is when, the one that waits for longest first. A key may stand here more than once; what counts is its
+    /// state.
+    queue: BTreeMap<Tick, VecDeque<Owner>>,
     /// The number of the last write of any key. No two writes of this process have the same: of a key that was forgotten in
     /// between an old one may stand in the status, and must not pass for a new one that did not arrive.
     sequence: i64,
 }
 
+/// Quarters of a second: the queue needs no finer time, and is much smaller so.
+type Tick = u64;
+/// One of them.
+const TICK: Moment = 250_000_000;
+
+/// An ApiKey, as it was at the first call; told from others by its uid.
+#[derive(Clone)]
+struct Owner(Arc<Subject>);
+
 /// One key. There may be as many as keys in use, so it is kept small.
 struct Tally {
-    /// The ApiKey, as it was at the first call.
-    subject: Arc<Subject>,
     /// Most keys have one value.
     first: Held,
     state: State,
@@ -42,7 +52,7 @@ struct Tally {
     rest: Option<Box<Rest>>,
 }
 
-const _: () = assert!(size_of::<(Uid, Tally)>() == 72);
+const _: () = assert!(size_of::<(Owner, Tally)>() == 56);
 
 /// One value.
 struct Held {
@@ -58,7 +68,7 @@ enum State {
     /// A call; and until then it is not written again.
     Resting(Moment),
     /// Its turn.
-    Queued(Moment),
+    Queued(Tick),
 }
 
 /// What most keys do not have.
@@ -110,6 +120,26 @@ impl Turn {
     }
 }
 
+impl Borrow<Uid> for Owner {
+    fn borrow(&self) -> &Uid {
+        self.0.uid_ref()
+    }
+}
+
+impl Hash for Owner {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.uid_ref().hash(state);
+    }
+}
+
+impl PartialEq for Owner {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid_ref() == other.0.uid_ref()
+    }
+}
+
+impl Eq for Owner {}
+
 fn settle(taken: &[Taken]) {
     for Taken { usage, totals, .. } in taken {
         usage.settle(totals);
@@ -123,7 +153,7 @@ fn nanos(duration: Duration) -> Moment {
 impl Ledger {
     /// The counters of a value, the same ones as long as there is something to write.
     pub fn usage(&mut self, id: KeyId, subject: &Arc<Subject>) -> Arc<Usage> {
-        let known = self.keys.get(&subject.uid()).and_then(|tally| tally.values().find(|held| held.id == id));
+        let known = self.keys.get(subject.uid_ref()).and_then(|tally| tally.values().find(|held| held.id == id));
         if let Some(held) = known {
             return held.usage.clone();
         }
@@ -149,7 +179,7 @@ impl Ledger {
     /// The key, and of it the value that is counted there: of one that was made anew meanwhile, a call may still be under way.
     fn tally(&mut self, id: KeyId, subject: &Arc<Subject>, usage: &Arc<Usage>) -> &mut Tally {
         let held = || Held { id, usage: usage.clone() };
-        let tally = self.keys.entry(subject.uid()).or_insert_with(|| Tally::of(subject.clone(), held()));
+        let tally = self.keys.entry(Owner(subject.clone())).or_insert_with(|| Tally::of(held()));
         if !tally.values().any(|held| Arc::ptr_eq(&held.usage, usage)) {
             tally.rest().more.push(held());
         }
@@ -157,27 +187,33 @@ impl Ledger {
     }
 
     fn queue(&mut self, uid: Uid, due: Moment) {
+        let Some((owner, _)) = self.keys.get_key_value(&uid) else { return };
+        let (owner, tick) = (owner.clone(), due.div_ceil(TICK));
+        self.queue.entry(tick).or_default().push_back(owner);
         if let Some(tally) = self.keys.get_mut(&uid) {
-            if let State::Queued(before) = std::mem::replace(&mut tally.state, State::Queued(due)) {
-                self.queue.remove(&(before, uid));
-            }
-            self.queue.insert((due, uid));
+            tally.state = State::Queued(tick);
         }
     }
 
     /// The key whose turn it is, if it is anybody's.
     pub fn next(&mut self, now: Moment) -> Option<Turn> {
-        let &(due, uid) = self.queue.first()?;
-        if due > now {
-            return None;
+        loop {
+            let mut first = self.queue.first_entry()?;
+            let tick = *first.key();
+            if tick * TICK > now {
+                return None;
+            }
+            let Some(owner) = first.get_mut().pop_front() else {
+                first.remove();
+                continue;
+            };
+            // It may be gone, or have been put elsewhere.
+            let tally = self.keys.get_mut(&owner);
+            if let Some(tally) = tally.filter(|tally| matches!(tally.state, State::Queued(at) if at == tick)) {
+                tally.state = State::Idle;
+                return Some(tally.turn(&owner.0, now));
+            }
         }
-        self.queue.remove(&(due, uid));
-        let tally = self.keys.get_mut(&uid)?;
-        tally.state = State::Idle;
-        let values = tally.values().map(|Held { id, usage }| Held { id: *id, usage: usage.clone() }).collect();
-        let since = Some(std::mem::take(&mut tally.since)).filter(|since| *since > 0).unwrap_or(now);
-        let (namespace, name) = tally.subject.full_name();
-        Some(Turn { uid, namespace: namespace.into(), name: name.into(), since, values })
     }
 
     /// The status names this as our last write. One that timed out is known to have arrived when its number stands there; and
@@ -210,7 +246,7 @@ impl Ledger {
         match tally.state {
             State::Idle | State::Resting(_) => tally.state = State::Resting(rested),
             // Calls that came meanwhile wait for the key's rest to be over.
-            State::Queued(due) => self.queue(uid, due.max(rested)),
+            State::Queued(due) => self.queue(uid, rested.max(due * TICK)),
         }
     }
 
@@ -227,15 +263,19 @@ impl Ledger {
 
     /// The key is gone.
     pub fn forget(&mut self, uid: Uid) {
-        if let Some(Tally { state: State::Queued(due), .. }) = self.keys.remove(&uid) {
-            self.queue.remove(&(due, uid));
-        }
+        self.keys.remove(&uid);
     }
 
     /// Puts everything that is not written in the queue: the last chance before the process ends.
     pub fn touch_all(&mut self) {
-        let unwritten: Vec<Uid> =
-            self.keys.iter().filter(|(_, tally)| !tally.is_written()).map(|(uid, _)| *uid).collect();
+        self.queue.clear();
+        let mut unwritten = Vec::new();
+        for (owner, tally) in &mut self.keys {
+            tally.state = State::Idle;
+            if !tally.is_written() {
+                unwritten.push(owner.0.uid());
+            }
+        }
         for uid in unwritten {
             self.queue(uid, 0);
         }
@@ -259,14 +299,22 @@ impl Ledger {
 
     /// How many keys wait, and since when the one that waits for longest.
     pub fn waiting(&self) -> (usize, Option<Moment>) {
-        let waiting = self.keys.values().filter(|tally| matches!(tally.state, State::Queued(_)) && tally.since > 0);
-        (self.queue.len(), waiting.map(|tally| tally.since).min())
+        let waiting = || self.keys.values().filter(|tally| matches!(tally.state, State::Queued(_)));
+        (waiting().count(), waiting().map(|tally| tally.since).filter(|since| *since > 0).min())
     }
 }
 
 impl Tally {
-    fn of(subject: Arc<Subject>, first: Held) -> Self {
-        Self { subject, first, state: State::Idle, since: 0, rest: None }
+    fn of(first: Held) -> Self {
+        Self { first, state: State::Idle, since: 0, rest: None }
+    }
+
+    /// Its turn has come.
+    fn turn(&mut self, subject: &Subject, now: Moment) -> Turn {
+        let values = self.values().map(|Held { id, usage }| Held { id: *id, usage: usage.clone() }).collect();
+        let since = Some(std::mem::take(&mut self.since)).filter(|since| *since > 0).unwrap_or(now);
+        let (namespace, name) = subject.full_name();
+        Turn { uid: subject.uid(), namespace: namespace.into(), name: name.into(), since, values }
     }
 
     fn values(&self) -> impl Iterator<Item = &Held> {

@@ -11,6 +11,8 @@ mod scale;
 mod support;
 #[path = "ledger/threads.rs"]
 mod threads;
+#[path = "ledger/turns.rs"]
+mod turns;
 
 use std::sync::{Arc, LazyLock};
 

@@ -188,7 +188,11 @@ impl World {
                 assert!(self.apply(patch));
                 self.ledger.failed(turn, self.now);
             }
-            Fate::Refused => self.ledger.failed(turn, self.now),
+            Fate::Refused => {
+                // Whoever tidies meanwhile must know that it is under way.
+                self.ledger.tidy(self.now);
+                self.ledger.failed(turn, self.now);
+            }
             Fate::Held => {
                 self.late.push(patch);
                 self.ledger.failed(turn, self.now);

@@ -151,8 +151,9 @@ impl Comparison<'_> {
         }
         let saturated = self.throughput(&connect, others).await;
         let half = median(saturated.iter().map(|round| round[1].rate())) / 2.0;
-        self.latency(&connect, half, 0).await;
         self.latency(&connect, half, FLOOD).await;
+        // Last, so that memory is looked at when the flood is over.
+        self.latency(&connect, half, 0).await;
     }
 
     /// A round: each server in turn for a slice, again and again, so that whatever else the machine does, it does to all.

@@ -238,6 +238,8 @@ impl Ledger {
     pub fn arrived(&mut self, uid: Uid, taken: &[Taken], now: Moment) {
         settle(taken);
         let Some(tally) = self.keys.get_mut(&uid) else { return };
+        // Most keys have nothing but this one value.
+        tally.rest = tally.rest.take().filter(|rest| !rest.more.is_empty());
         if let Some(rest) = &mut tally.rest {
             rest.unsure.clear();
             rest.failures = 0;

@@ -265,3 +265,23 @@ impl Value {
         Self { list: Some(List { values }), ..Self::default() }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_with_texts_that_are_no_utf_8_can_be_read() {
+        let text = || Bytes::from_static(b"\xff\xfe");
+        let header = Header { key: text(), value: text(), ..Header::default() };
+        let http = Http { method: text(), headers: vec![header], header_map: None };
+        let attributes = Attributes {
+            source: None,
+            request: Some(Request { http: Some(http) }),
+            context_extensions: vec![Pair { key: text(), value: text() }],
+        };
+        let question = CheckRequest { attributes: Some(attributes) };
+        assert!(CheckRequest::decode(question.encode_to_vec().as_slice()).unwrap() == question);
+    }
+}

@@ -12,9 +12,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 
 use self::activity::flush::Flusher;
+use self::ext_authz::server::Server;
 use crate::api::Namespaces;
 use crate::key::KeyId;
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
@@ -184,18 +186,18 @@ pub fn grpc_router(service: Arc<service::Service>, places: credential::Places, s
             let is_ready = *ready.borrow_and_update() && !shutdown.is_asked_for();
             let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
             health.set_service_status("", status).await;
-            health.set_service_status("envoy.service.auth.v3.Authorization", status).await;
+            health.set_service_status(Server::NAME, status).await;
             tokio::select! {
                 changed = ready.changed() => if changed.is_err() { return },
                 () = shutdown.asked_for() => {
                     health.set_service_status("", ServingStatus::NotServing).await;
-                    health.set_service_status("envoy.service.auth.v3.Authorization", ServingStatus::NotServing).await;
+                    health.set_service_status(Server::NAME, ServingStatus::NotServing).await;
                     return;
                 }
             }
         }
     });
-    let authorization = ext_authz::server::Server::new(ext_authz::ExtAuthz { service, places });
+    let authorization = Server::new(ext_authz::ExtAuthz { service, places });
     tonic::service::Routes::new(health_service).add_service(authorization).into_axum_router()
 }
 

@@ -73,6 +73,9 @@ pub enum QuestionError {
     /// A question as path segments that nothing ends.
     #[error("the question in the path must end with the segment `-`, as in /auth/scope=orders:read/-/")]
     Unended,
+    /// A name or a value in Envoy's route that is no text.
+    #[error("context_extensions is not UTF-8")]
+    Extensions,
     /// `%` without two hexadecimal digits, or bytes that are no text.
     #[error("the query is not properly percent-encoded")]
     Encoding,
@@ -119,9 +122,14 @@ impl Question {
 
     /// Parses what Envoy passes along from its route, where `method` is known for certain. A list of accounts is
     /// separated by commas or spaces there, for a name can stand only once.
-    pub fn from_extensions(extensions: &[(&str, &str)], method: &[u8]) -> Result<Self, QuestionError> {
+    pub fn from_extensions<'p>(
+        extensions: impl Iterator<Item = (&'p [u8], &'p [u8])>,
+        method: &[u8],
+    ) -> Result<Self, QuestionError> {
+        let text = |bytes| std::str::from_utf8(bytes).map_err(|_| QuestionError::Extensions);
         let mut pairs = Vec::new();
-        for &(name, value) in extensions {
+        for (name, value) in extensions {
+            let (name, value) = (text(name)?, text(value)?);
             let parts: Vec<&str> = match name {
                 "account" => value.split([',', ' ']).filter(|part| !part.is_empty()).collect(),
                 _ => vec![value],
@@ -290,13 +298,18 @@ mod tests {
 
     #[test]
     fn a_question_from_envoys_route_takes_a_list_of_accounts() {
-        let of = |pairs: &[(&str, &str)]| Question::from_extensions(pairs, b"POST");
+        let of = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            Question::from_extensions(pairs, b"POST")
+        };
         let question =
             of(&[("resource", "orders"), ("account", "shop/acme, shop/globex"), ("strip-key", "true")]).unwrap();
         assert_eq!(question.need, scope("orders:write"));
         assert!(question.accepts(("shop", "globex")) && !question.accepts(("shop", "initech")) && question.strip_key);
         assert_eq!(of(&[("strip-key", "yes"), ("scope", "any")]), Err(QuestionError::Flag("strip-key", "yes".into())));
         assert_eq!(of(&[]), Err(QuestionError::Nothing));
+        let no_text = [(&b"scope"[..], &b"\xff"[..])];
+        assert_eq!(Question::from_extensions(no_text.into_iter(), b"GET"), Err(QuestionError::Extensions));
         for empty in ["", ",", " , "] {
             assert_eq!(of(&[("scope", "any"), ("account", empty)]), Err(QuestionError::Account(String::new())));
         }

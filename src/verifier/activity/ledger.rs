@@ -216,8 +216,8 @@ impl Ledger {
         }
     }
 
-    /// The status names this as our last write. One that timed out is known to have arrived when its number stands there; and
-    /// whatever stands there, those before it never will.
+    /// The status names this as our last write. One that timed out is known to have arrived when its number stands there, and
+    /// then none of the others can: each was to be written over what stood there before.
     pub fn stands(&mut self, uid: Uid, sequence: Option<i64>) {
         let Some(rest) = self.keys.get_mut(&uid).and_then(|tally| tally.rest.as_mut()) else { return };
         if let Some((_, taken)) = rest.unsure.iter().find(|(number, _)| Some(*number) == sequence) {

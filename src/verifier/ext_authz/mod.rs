@@ -49,15 +49,8 @@ impl ExtAuthz {
             let why = "the request has no HTTP attributes: use ext_authz as an HTTP filter";
             return denied(self.bad_route(why));
         };
-        let extensions: Result<Vec<(&str, &str)>, _> = attributes
-            .context_extensions
-            .iter()
-            .map(|pair| Ok((std::str::from_utf8(&pair.key)?, std::str::from_utf8(&pair.value)?)))
-            .collect();
-        let Ok(extensions) = extensions.map_err(|_: std::str::Utf8Error| ()) else {
-            return denied(self.bad_route("context_extensions is not UTF-8"));
-        };
-        let question = match Question::from_extensions(&extensions, &http.method) {
+        let extensions = attributes.context_extensions.iter().map(|pair| (&*pair.key, &*pair.value));
+        let question = match Question::from_extensions(extensions, &http.method) {
             Ok(question) => question,
             Err(error) => return denied(self.bad_route(&error.to_string())),
         };

@@ -20,6 +20,9 @@ const WORKERS: usize = 4;
 const FLOOD: usize = 16;
 /// Into how many turns a round is cut.
 pub const SLICES: u32 = 10;
+/// The same where times are measured: of short turns the fewer hold one of the moments, each of many milliseconds, in which
+/// the machine does something else.
+const SHORT_SLICES: u32 = 30;
 
 pub struct Server {
     name: &'static str,
@@ -169,11 +172,15 @@ impl Comparison<'_> {
         for server in servers {
             crowds.push((connect(server, self.lanes).await, connect(server, flood).await, Outcome::default()));
         }
-        for _ in 0..SLICES {
+        let slices = match pace {
+            Pace::Saturate => SLICES,
+            Pace::Open(_) => SHORT_SLICES,
+        };
+        for _ in 0..slices {
             for (server, (lanes, others, outcome)) in servers.iter().zip(&mut crowds) {
                 let good = Crowd { lanes, keys: &mut keys };
                 let bad = (flood > 0).then_some(Crowd { lanes: others, keys: &mut strangers });
-                outcome.add(run(good, bad, pace, self.scale.span / SLICES, &[&server.process]).await);
+                outcome.add(run(good, bad, pace, self.scale.span / slices, &[&server.process]).await);
             }
         }
         for (server, (_, _, outcome)) in servers.iter().zip(&crowds) {
@@ -216,22 +223,29 @@ impl Comparison<'_> {
         let mut rounds = Vec::new();
         for number in 1..=self.scale.rounds {
             let mut round = self.round(connect, &servers, Pace::Open(rate), flood).await;
-            let (real, noop) = (round[0].quantile(0.99), round[1].quantile(0.99));
+            let [real, noop] = [0, 1].map(|n: usize| (round[n].quantile(0.99), median(round[n].p99s.iter().copied())));
             eprintln!(
-                "{} at {rate:.0}/s, {flood} flooding, round {number}: p99 {real:.0} and {noop:.0} µs",
-                self.title
+                "{} at {rate:.0}/s, {flood} flooding, round {number}: p99 {:.0} and {:.0} µs, of a turn {:.0} and {:.0}",
+                self.title, real.0, noop.0, real.1, noop.1
             );
             rounds.push(round);
         }
         let under = if flood == 0 { String::new() } else { format!(", while {flood} connections flood") };
         println!("At half of the no-op's saturation, {rate:.0} good calls a second{under} (bound: p99 1.3 times)");
-        println!("  {:>4} {:>9} {:>9} | real / no-op", "", "real µs", "no-op µs");
-        for (name, part) in [("p50", 0.5), ("p99", 0.99), ("p999", 0.999)] {
-            let pair = |round: &mut Vec<Outcome>| [0, 1].map(|n: usize| round[n].quantile(part));
-            let quantiles: Vec<_> = rounds.iter_mut().map(pair).collect();
-            let [real, noop] = [0, 1].map(|n| median(quantiles.iter().map(|round| round[n])));
-            let ratio = Spread::of(quantiles.iter().map(|round| round[0] / round[1]));
-            println!("  {name:>4} {real:>9.0} {noop:>9.0} | {ratio}");
+        println!("  {:>15} {:>9} {:>9} | real / no-op", "", "real µs", "no-op µs");
+        let of_turn = |outcome: &mut Outcome| median(outcome.p99s.iter().copied());
+        let quantiles: [(&str, Quantile<'_>); 4] = [
+            ("p50", &|outcome| outcome.quantile(0.5)),
+            ("p99 of a turn", &of_turn),
+            ("p99", &|outcome| outcome.quantile(0.99)),
+            ("p999", &|outcome| outcome.quantile(0.999)),
+        ];
+        for (name, quantile) in quantiles {
+            let pair = |round: &mut Vec<Outcome>| [0, 1].map(|n: usize| quantile(&mut round[n]));
+            let pairs: Vec<_> = rounds.iter_mut().map(pair).collect();
+            let [real, noop] = [0, 1].map(|n| median(pairs.iter().map(|round| round[n])));
+            let ratio = Spread::of(pairs.iter().map(|round| round[0] / round[1]));
+            println!("  {name:>15} {real:>9.0} {noop:>9.0} | {ratio}");
         }
         if flood > 0 {
             let of = |n: usize| median(rounds.iter().map(|round| round[n].flood_rate()));
@@ -239,6 +253,8 @@ impl Comparison<'_> {
         }
     }
 }
+
+type Quantile<'q> = &'q dyn Fn(&mut Outcome) -> f64;
 
 /// A median, and between what it lies.
 pub struct Spread {

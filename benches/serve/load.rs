@@ -149,6 +149,8 @@ pub struct Outcome {
     spent: Vec<f64>,
     /// In nanoseconds.
     latencies: Vec<u32>,
+    /// What 99 of 100 calls of each slice did not exceed, in microseconds.
+    pub p99s: Vec<f64>,
     pub refused: usize,
     /// Answers to those who flood.
     flooded: usize,
@@ -156,7 +158,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// Takes in a further slice.
-    pub fn add(&mut self, other: Self) {
+    pub fn add(&mut self, mut other: Self) {
+        self.p99s.push(other.quantile(0.99));
         self.wall += other.wall;
         self.spent.resize(other.spent.len(), 0.0);
         self.spent.iter_mut().zip(other.spent).for_each(|(sum, more)| *sum += more);

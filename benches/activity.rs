@@ -16,6 +16,7 @@ use keywright::verifier::activity::Activity;
 use keywright::verifier::call::Call;
 use keywright::verifier::code::Code;
 use keywright::verifier::decide::decide;
+use keywright::verifier::index::Held;
 use keywright::verifier::live::Live;
 use keywright::verifier::metrics::Transport;
 use keywright::verifier::question::Question;
@@ -36,13 +37,13 @@ fn main() {
     // The first call of each makes its counters.
     let ids: Vec<KeyId> = filled.known.iter().map(|text| presented(text).id()).collect();
     for &id in &ids {
-        let view = filled.index.view();
-        let live = view.get(id).unwrap();
+        let held = filled.index.held(id);
+        let live = held.live().unwrap();
         let usage = count(&(id, live), Code::Ok, &agent).unwrap();
         filled.index.remember_usage(id, live.subject().uid(), &usage);
     }
-    let view = filled.index.view();
-    let values: Vec<(KeyId, &Live)> = ids.iter().map(|&id| (id, view.get(id).unwrap())).collect();
+    let held: Vec<Held> = ids.iter().map(|&id| filled.index.held(id)).collect();
+    let values: Vec<(KeyId, &Live)> = ids.iter().zip(&held).map(|(&id, held)| (id, held.live().unwrap())).collect();
     let one = &values[..1];
 
     println!("nanoseconds a call, medians of {ROUNDS} rounds");
@@ -69,8 +70,9 @@ fn beside(filled: &Filled, activity: &Activity, call: &Call<'_>) {
     let question = Question::from_query("scope=orders:read", None).unwrap();
     let now = Timestamp::now();
     let decision = |text: &str, is_counted: bool| {
-        let (view, presented) = (filled.index.view(), presented(text));
-        let verdict = decide(&view, &presented, &question, now);
+        let presented = presented(text);
+        let view = filled.index.look_up(&presented);
+        let verdict = decide(&view, &question, now);
         if let Some(live) = verdict.attempted.filter(|_| is_counted) {
             activity.count(live, presented.id(), verdict.code, verdict.holder.is_some(), now, call);
         }

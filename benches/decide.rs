@@ -58,9 +58,7 @@ fn decisions(index: &Index, keys: &[String], expected: Code) -> f64 {
     let question = Question::from_query("scope=orders:read", None).unwrap();
     let now = Timestamp::now();
     timed(keys, |text| {
-        let view = index.view();
-        let presented = presented(text);
-        let code = decide(&view, &presented, &question, now).code;
+        let code = decide(&index.look_up(&presented(text)), &question, now).code;
         assert_eq!(code, expected);
     })
 }

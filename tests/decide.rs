@@ -87,12 +87,13 @@ fn only_who_has_the_secret_learns_more_than_unknown() {
     assert_eq!(presented(&others[0]).id(), presented(&OLD).id());
     for (expected, facts) in every_case() {
         let index = facts.index();
-        let view = index.view();
-        let verdict = facts.ask(&view, &presented(&OLD));
+        let view = index.look_up(&presented(&OLD));
+        let verdict = facts.ask(&view);
         assert_eq!(verdict.code, expected);
         assert_eq!(verdict.holder.unwrap().id, presented(&OLD).id());
         for other in &others {
-            let verdict = facts.ask(&view, &presented(other));
+            let view = index.look_up(&presented(other));
+            let verdict = facts.ask(&view);
             assert_eq!(verdict.code, Code::Unknown);
             assert!(tells_nothing(&verdict));
         }
@@ -115,8 +116,8 @@ fn an_index_that_knows_nothing_or_has_no_pepper_tells_nothing() {
     let blind = Index::default();
     facts.tell(&blind);
     for index in [empty, blind] {
-        let view = index.view();
-        let verdict = facts.ask(&view, &presented(&OLD));
+        let view = index.look_up(&presented(&OLD));
+        let verdict = facts.ask(&view);
         assert_eq!(verdict.code, Code::NotReady);
         assert!(tells_nothing(&verdict));
     }
@@ -127,9 +128,9 @@ fn a_value_whose_pepper_is_gone_has_to_be_proven_before_anything_is_said() {
     for (_, facts) in every_case() {
         let index = facts.index();
         index.set_pepper(Some(Pepper::generate(at(0)).unwrap()));
-        let view = index.view();
         for text in [&*OLD, &forged("kw", &OLD, &NEW)] {
-            let verdict = facts.ask(&view, &presented(text));
+            let view = index.look_up(&presented(text));
+            let verdict = facts.ask(&view);
             assert_eq!(verdict.code, Code::NotReady);
             assert!(verdict.holder.is_none());
             assert!(verdict.unproven.is_some());
@@ -244,7 +245,7 @@ fn a_clone_s_own_grant_takes_over_be_it_wider_or_narrower() {
     let index = wider.index();
     let back = Facts { own: None, ..wider };
     back.tell(&index);
-    assert_eq!(back.ask(&index.view(), &presented(&OLD)).code, Code::InsufficientScope);
+    assert_eq!(back.ask(&index.look_up(&presented(&OLD))).code, Code::InsufficientScope);
 }
 
 #[test]
@@ -252,7 +253,7 @@ fn a_clone_without_a_record_is_refused_whatever_is_asked() {
     for scope in ["orders:read", "orders:write", "any", "public"] {
         let facts = Facts { own: None, cloned: None, scope, ..Facts::fine() };
         assert_eq!(facts.code(), Code::NotReady, "{scope}");
-        assert!(facts.ask(&facts.index().view(), &presented(&OLD)).holder.unwrap().grant().is_none());
+        assert!(facts.ask(&facts.index().look_up(&presented(&OLD))).holder.unwrap().grant().is_none());
         let disabled = Facts { disabled: true, ..facts };
         assert_eq!(disabled.code(), Code::Disabled, "what its owner can mend is said first");
     }
@@ -271,7 +272,7 @@ fn a_record_of_a_grant_that_cannot_be_read_is_no_entry_even_beside_an_own_grant(
             let index = Facts::fine().index();
             let facts = Facts { own, ..clone_of(level, scopes) };
             facts.tell(&index);
-            assert_eq!(facts.ask(&index.view(), &presented(&OLD)).code, Code::Unknown, "{facts:?}");
+            assert_eq!(facts.ask(&index.look_up(&presented(&OLD))).code, Code::Unknown, "{facts:?}");
         }
     }
 }
@@ -285,8 +286,8 @@ fn a_clone_is_never_wider_than_its_account_s_ceiling() {
     assert_eq!(under("orders:write", ceiling()).code(), Code::InsufficientScope);
     assert_eq!(under("users:write", ceiling()).code(), Code::InsufficientScope);
     let index = under("any", ceiling()).index();
-    let view = index.view();
-    let grant = under("any", ceiling()).ask(&view, &presented(&OLD)).holder.unwrap().grant().unwrap();
+    let view = index.look_up(&presented(&OLD));
+    let grant = under("any", ceiling()).ask(&view).holder.unwrap().grant().unwrap();
     assert_eq!(grant.scopes().iter().map(Scope::to_string).collect::<Vec<_>>(), ["orders:read", "users:read"]);
 }
 
@@ -298,8 +299,8 @@ fn a_clone_has_its_source_s_display_name_until_it_has_its_own() {
     entry.cloned.as_mut().unwrap().display_name = Some("Billing".into());
     index.apply_entry("uid-0", &entry);
     let shown = || {
-        let view = index.view();
-        facts.ask(&view, &presented(&OLD)).holder.unwrap().live.display_name().map(str::to_owned)
+        let view = index.look_up(&presented(&OLD));
+        facts.ask(&view).holder.unwrap().live.display_name().map(str::to_owned)
     };
     assert_eq!(shown().as_deref(), Some("Billing"));
     let mut key = facts.key();
@@ -310,7 +311,7 @@ fn a_clone_has_its_source_s_display_name_until_it_has_its_own() {
 
 #[test]
 fn a_holder_is_told_the_earliest_of_its_ends() {
-    let ends_at = |facts: Facts| facts.ask(&facts.index().view(), &presented(&OLD)).holder.unwrap().ends_at();
+    let ends_at = |facts: Facts| facts.ask(&facts.index().look_up(&presented(&OLD))).holder.unwrap().ends_at();
     let fine = Facts::fine;
     assert_eq!(ends_at(fine()), None);
     let all = |expires, age, retires| Facts {

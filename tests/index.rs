@@ -125,8 +125,8 @@ fn remember(index: &Index, which: usize, value: usize) {
 
 /// The code, and the uid of the ApiKey that a holder is told about.
 fn answer(index: &Index, text: &str) -> (Code, Option<Uid>) {
-    let (view, now) = (index.view(), Timestamp::from_second(NOW).unwrap());
-    let verdict = decide(&view, &presented(text), &route("scope=orders:write"), now);
+    let (view, now) = (index.look_up(&presented(text)), Timestamp::from_second(NOW).unwrap());
+    let verdict = decide(&view, &route("scope=orders:write"), now);
     (verdict.code, verdict.holder.map(|holder| holder.live.subject().uid()))
 }
 

@@ -32,7 +32,7 @@ fn ids(count: usize) -> Vec<KeyId> {
 
 /// The ApiKey of a value.
 fn subject(id: KeyId) -> Arc<Subject> {
-    FILLED.index.view().get(id).unwrap().subject().clone()
+    FILLED.index.held(id).live().unwrap().subject().clone()
 }
 
 /// The counters of a key, as its first call asks for them.

@@ -74,7 +74,7 @@ pub fn filled_for(size: usize, mut show: impl FnMut(usize, &str)) -> Index {
             retires_at: None,
             hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
                 .to_owned(),
-            tag: index.view().pepper.as_deref().unwrap().tag(&plaintext).unwrap(),
+            tag: index.pepper().as_deref().unwrap().tag(&plaintext).unwrap(),
             sealed: None,
         };
         index.apply_entry(&uid, &Entry::first(owner, credential, None));

@@ -46,6 +46,11 @@ impl KeyId {
         (bad == 0).then_some(Self(bits))
     }
 
+    /// Its 60 bits.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Its characters.
     pub fn text(self) -> [u8; Self::LEN] {
         std::array::from_fn(|i| DIGITS[(self.0 >> (55 - 5 * i) & 0x1f) as usize])

@@ -18,6 +18,11 @@ impl SiteId {
         <[u8; Self::LEN]>::try_from(text).ok().filter(|id| id.iter().all(|digit| DIGITS.contains(digit))).map(Self)
     }
 
+    /// The same as a number.
+    pub fn bits(self) -> u64 {
+        self.0.iter().fold(0, |bits, &digit| bits << 8 | u64::from(digit))
+    }
+
     /// Its characters.
     pub fn as_str(&self) -> &str {
         // It is made of ASCII only.

@@ -3,7 +3,7 @@
 //! With 256 random bits in the secret, a slow hash adds nothing against guessing. The tag's key, the pepper, is
 //! the installation's; without it a stolen entry cannot even be tested against a list of suspected keys.
 //!
-//! A pepper's version is the second it was made, so that the successor of a lost pepper never bears its number: a
+//! A pepper's version is the Unix time in seconds of when it was made, which ends in 2106, so that the successor of a lost pepper never bears its number: a
 //! tag whose version is there was made with that very pepper, and one whose version is gone is known to be so.
 
 use std::collections::BTreeMap;
@@ -22,13 +22,13 @@ use super::{Plaintext, Presented, presented::Parsed};
 
 /// The keys of the tags, by version; the newest makes new tags, older ones still check theirs.
 pub struct Pepper {
-    keys: BTreeMap<u64, Zeroizing<[u8; 32]>>,
+    keys: BTreeMap<u32, Zeroizing<[u8; 32]>>,
 }
 
 /// A keyed hash of all of a key but its checksum, and which pepper it was made with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Tag {
-    version: u64,
+    version: u32,
     hash: [u8; 32],
 }
 
@@ -43,7 +43,7 @@ pub enum PepperError {
     Version(String),
     /// A value of another length.
     #[error("version {0} in the pepper Secret has {1} bytes, not 32")]
-    Length(u64, usize),
+    Length(u32, usize),
     /// The operating system gave no random numbers.
     #[error("the operating system gave no random numbers: {0}")]
     Random(#[from] rand::rngs::SysError),
@@ -54,7 +54,8 @@ impl Pepper {
     pub fn generate(now: Timestamp) -> Result<Self, PepperError> {
         let mut key = Zeroizing::new([0; 32]);
         SysRng.try_fill_bytes(&mut *key)?;
-        Ok(Self { keys: BTreeMap::from([(now.as_second().unsigned_abs(), key)]) })
+        let version = u32::try_from(now.as_second()).map_err(|_| PepperError::Version(now.to_string()))?;
+        Ok(Self { keys: BTreeMap::from([(version, key)]) })
     }
 
     /// Reads the data of the pepper Secret: `<version>: <32 bytes>`.
@@ -74,7 +75,7 @@ impl Pepper {
     }
 
     /// The versions that there are.
-    pub fn versions(&self) -> impl Iterator<Item = u64> {
+    pub fn versions(&self) -> impl Iterator<Item = u32> {
         self.keys.keys().copied()
     }
 
@@ -97,8 +98,12 @@ impl Pepper {
         Some(Tag { version, hash: *blake3::keyed_hash(key, presented.material()).as_bytes() })
     }
 
-    /// Does the presented key have this tag? In constant time. `None` when the pepper that made it is gone.
-    pub fn check(&self, presented: &Presented<'_>, tag: &Tag) -> Option<bool> {
+    /// Does the presented key, which the newest pepper gives the tag `shown`, have this tag? In constant time. `None` when the
+    /// pepper that made it is gone.
+    pub fn check(&self, presented: &Presented<'_>, shown: &Tag, tag: &Tag) -> Option<bool> {
+        if shown.version == tag.version {
+            return Some(shown.hash.ct_eq(&tag.hash).into());
+        }
         let key = self.keys.get(&tag.version)?;
         let hash = blake3::keyed_hash(key, presented.material());
         Some(hash.as_bytes().ct_eq(&tag.hash).into())

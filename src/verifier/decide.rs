@@ -6,12 +6,12 @@ use arc_swap::Guard;
 use jiff::Timestamp;
 
 use super::code::Code;
-use super::index::{SiteView, View};
+use super::index::{HeldSite, View};
 use super::live::Live;
 use super::question::{Need, Question};
 use super::subject::{Account, Nanos, Site, nanos};
 use crate::access::Grant;
-use crate::key::{KeyId, Presented, SiteId};
+use crate::key::KeyId;
 
 /// The answer. Its default is a deny.
 #[derive(Default)]
@@ -58,15 +58,11 @@ impl Verdict<'_> {
 
 /// The verdict on a presented key. The order of the checks is the order of the codes: an unknown key is `unknown`
 /// before anything else is said, and what its owner can mend comes before what the route wants.
-pub fn decide<'v>(view: &'v View<'_>, presented: &Presented<'_>, question: &Question, now: Timestamp) -> Verdict<'v> {
-    let Some(pepper) = view.pepper.as_deref() else { return Verdict::default() };
-    let Some(live) = view.get(presented.id()) else {
-        // As much work as for an id that exists, so that time does not tell which ids do.
-        std::hint::black_box(pepper.tag_presented(presented));
-        return Verdict::deny(Code::Unknown);
-    };
+pub fn decide<'v>(view: &'v View<'_>, question: &Question, now: Timestamp) -> Verdict<'v> {
+    let (Some(pepper), Some(shown)) = (view.pepper.as_deref(), &view.shown) else { return Verdict::default() };
+    let Some(live) = view.live() else { return Verdict::deny(Code::Unknown) };
     live.bring_counts();
-    match pepper.check(presented, &live.value.tag) {
+    match pepper.check(&view.presented, shown, &live.tag) {
         Some(true) => {}
         Some(false) => return Verdict { attempted: Some(live), ..Verdict::deny(Code::Unknown) },
         None => return Verdict { unproven: Some(live), ..Verdict::default() },
@@ -75,15 +71,15 @@ pub fn decide<'v>(view: &'v View<'_>, presented: &Presented<'_>, question: &Ques
     let code = judge(live, &account, question, now);
     Verdict {
         code,
-        holder: Some(Holder { id: presented.id(), live, account }),
+        holder: Some(Holder { id: view.presented.id(), live, account }),
         attempted: Some(live),
         ..Verdict::default()
     }
 }
 
 /// The verdict on a Site ID, which everybody may know: it opens what is public, and nothing else.
-pub fn decide_public<'v>(view: &'v SiteView<'_>, id: SiteId, question: &Question) -> Verdict<'v> {
-    let Some(site) = view.site(id) else { return Verdict::deny(Code::Unknown) };
+pub fn decide_public<'v>(held: &'v HeldSite, question: &Question) -> Verdict<'v> {
+    let Some(site) = held.site() else { return Verdict::deny(Code::Unknown) };
     let account = site.account();
     let code = match account.ceiling.as_deref() {
         None => Code::AccountNotFound,

@@ -1,20 +1,26 @@
 //! `ANY /auth` for gateways and `POST /v1/verify` for programs.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use futures::FutureExt;
+use futures::future::{BoxFuture, Either};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use tower_service::Service;
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, Problem};
@@ -26,7 +32,7 @@ use super::headers::NO_STORE;
 use super::identity::metadata;
 use super::metrics::Transport;
 use super::question::{Question, QuestionError};
-use super::service::Service;
+use super::service::{self, Proof, Unproven};
 use crate::access::AccessLevel;
 use crate::key::{Parsed, parse};
 
@@ -36,7 +42,7 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// What the HTTP handlers share.
 pub struct Http {
     /// Decides.
-    pub service: Arc<Service>,
+    pub service: Arc<service::Service>,
     /// Where keys are looked for.
     pub places: Places,
     /// The header in which the gateway tells the original request's method; `None` makes `resource=` a bad route.
@@ -48,40 +54,79 @@ pub struct Http {
 /// The public routes. `/readyz` is for gateways that look which of several verifiers to ask, as gRPC's health service is: the
 /// admin port is none of their business.
 pub fn router(http: Http, is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Router {
+    let http = Arc::new(http);
+    let auth = |form| Auth { http: http.clone(), form };
     Router::new()
         .route("/readyz", get(async move || if is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }))
-        .route("/auth", any(auth))
-        .route("/auth/{*question}", any(auth_in_path))
+        .route_service("/auth", auth(Form::Query))
+        .route_service("/auth/{*question}", auth(Form::Path))
         .route("/v1/verify", post(verify))
         .fallback(async || problem(404, "Not found", "Ask /auth or /v1/verify."))
-        .with_state(Arc::new(http))
+        .with_state(http)
 }
 
 /// A panic of ours is a doubt like any other; without this it would only end the connection.
 async fn survived(answer: impl Future<Output = Response>) -> Response {
-    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| respond(Answer::refuse(Code::NotReady)))
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| doubt())
 }
 
-async fn auth(State(http): State<Arc<Http>>, request: Request) -> Response {
-    // By reference: each future that took the request in would copy it once more.
-    let (uri, headers) = (request.uri(), request.headers());
-    survived(async {
-        let question = Question::from_query(uri.query().unwrap_or_default(), http.method(headers));
-        http.answer(headers, question).await
-    })
-    .await
+fn doubt() -> Response {
+    respond(Answer::refuse(Code::NotReady))
 }
 
-/// Envoy's HTTP `ext_authz` sends its prefix and then the client's path and query: the question ends at `/-/`, and the
-/// query counts for nothing.
-async fn auth_in_path(State(http): State<Arc<Http>>, request: Request) -> Response {
-    let (uri, headers) = (request.uri(), request.headers());
-    survived(async {
-        let path = uri.path().strip_prefix("/auth/").unwrap_or_default();
-        let question = Question::from_path(path, http.method(headers));
-        http.answer(headers, question).await
-    })
-    .await
+/// Where the question stands.
+#[derive(Clone, Copy)]
+enum Form {
+    /// The query is the gateway's.
+    Query,
+    /// Envoy's HTTP `ext_authz` sends its prefix and then the client's path and query: the question ends at `/-/`, and the
+    /// query counts for nothing.
+    Path,
+}
+
+impl Form {
+    fn question(self, uri: &Uri, method: Option<&[u8]>) -> Result<Question, QuestionError> {
+        match self {
+            Self::Query => Question::from_query(uri.query().unwrap_or_default(), method),
+            Self::Path => Question::from_path(uri.path().strip_prefix("/auth/").unwrap_or_default(), method),
+        }
+    }
+}
+
+/// `/auth`. No handler of axum's: it would take the request apart, put it together again, and keep it in a future of its own,
+/// for answers that are there at once.
+#[derive(Clone)]
+struct Auth {
+    http: Arc<Http>,
+    form: Form,
+}
+
+impl Service<Request> for Auth {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match catch_unwind(AssertUnwindSafe(|| self.http.answer(request.uri(), request.headers(), self.form, None))) {
+            Ok(Ok(response)) => Either::Left(ready(Ok(response))),
+            Ok(Err(unproven)) => Either::Right(self.clone().answer_later(request.into_parts().0, unproven).boxed()),
+            Err(_) => Either::Left(ready(Ok(doubt()))),
+        }
+    }
+}
+
+impl Auth {
+    async fn answer_later(self, Parts { uri, headers, .. }: Parts, unproven: Unproven) -> Result<Response, Infallible> {
+        let proven = async {
+            let proof = self.http.service.prove(unproven).await;
+            self.http.answer(&uri, &headers, self.form, Some(&proof)).unwrap_or_else(|_| doubt())
+        };
+        Ok(survived(proven).await)
+    }
 }
 
 impl Http {
@@ -92,28 +137,28 @@ impl Http {
         values.next().is_none().then(|| first.as_bytes())
     }
 
-    async fn answer(&self, headers: &HeaderMap, question: Result<Question, QuestionError>) -> Response {
-        let answer = match question {
-            Ok(question) => {
-                let render = |verdict: &Verdict<'_>| Answer::to(verdict, &question);
-                let header = |name: &'static str| Some(headers.get(name)?.as_bytes());
-                let client = || {
-                    std::str::from_utf8(headers.get(self.client_header.as_ref()?)?.as_bytes()).ok()?.trim().parse().ok()
-                };
-                let call = Call { transport: Transport::auth, header: &header, client: &client };
-                self.service.check(&call, self.places.find(headers), &question, render).await
-            }
+    fn answer(&self, uri: &Uri, headers: &HeaderMap, form: Form, proof: Option<&Proof>) -> Result<Response, Unproven> {
+        let credential = self.places.find(headers);
+        self.service.bring(&credential);
+        let question = match form.question(uri, self.method(headers)) {
+            Ok(question) => question,
             Err(error) => {
                 let render = |verdict: &Verdict<'_>| Answer::bad_route(verdict.code, &error.to_string());
-                self.service.refuse(Code::BadRoute, Transport::auth, render)
+                return Ok(respond(self.service.refuse(Code::BadRoute, Transport::auth, render)));
             }
         };
-        respond(answer)
+        let header = |name: &'static str| Some(headers.get(name)?.as_bytes());
+        let client =
+            || std::str::from_utf8(headers.get(self.client_header.as_ref()?)?.as_bytes()).ok()?.trim().parse().ok();
+        let call = Call { transport: Transport::auth, header: &header, client: &client };
+        let render = |verdict: &Verdict<'_>| respond(Answer::to(verdict, &question));
+        self.service.check(&call, &credential, &question, proof, render)
     }
 }
 
 fn respond(answer: Answer) -> Response {
-    let mut response = Response::new(Body::from(answer.body));
+    let body = if answer.body.is_empty() { Body::empty() } else { Body::from(answer.body) };
+    let mut response = Response::new(body);
     *response.status_mut() = status(answer.code.status());
     *response.headers_mut() = answer.headers;
     response
@@ -199,8 +244,9 @@ async fn verified(http: &Http, request: Request) -> Response {
     let refuse = |code| http.service.refuse(code, Transport::verify, verify_answer);
     match parse(request.key.as_bytes()) {
         Parsed::Native(presented) => {
-            let credential = Ok(Credential::Key(presented));
-            http.service.check(&Call::bare(Transport::verify), credential, &question, verify_answer).await
+            let (credential, call) = (Ok(Credential::Key(presented)), Call::bare(Transport::verify));
+            let ask = |proof: Option<&Proof>| http.service.check(&call, &credential, &question, proof, verify_answer);
+            http.service.settle(ask).await.unwrap_or_else(doubt)
         }
         Parsed::Malformed | Parsed::Foreign if request.key.is_empty() => refuse(Code::Missing),
         Parsed::Malformed | Parsed::Foreign => refuse(Code::Malformed),

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::code::Code;
 use super::decide::{Holder, Verdict};
-use super::headers::{CODE_HEADER, IDENTITY_PREFIX, KEY, KEY_ID, NO_STORE, SCOPES, names};
+use super::headers::{CODE_HEADER, IDENTITY_PREFIX, NO_STORE, names};
 use super::subject::Effective;
 use super::told::scopes;
 use crate::access::AccessLevel;
@@ -82,18 +82,8 @@ pub fn headers(verdict: &Verdict<'_>) -> Option<HeaderMap> {
         let named = identity.named().map(|(name, _, value)| (HeaderName::from_static(name), value.clone()));
         return Some(named.chain(of_all).collect());
     };
-    let mut of_key = KeyIdentity::of(holder)?;
-    let mut headers = holder.account.told.headers.clone()?;
-    for (name, value) in &mut headers {
-        if *name == KEY {
-            std::mem::swap(value, &mut of_key.key);
-        } else if *name == KEY_ID {
-            std::mem::swap(value, &mut of_key.key_id);
-        } else if *name == SCOPES {
-            std::mem::swap(value, &mut of_key.scopes);
-        }
-    }
-    Some(headers)
+    let KeyIdentity { key, key_id, scopes } = KeyIdentity::of(holder)?;
+    Some(holder.account.told.headers.as_ref()?.filled(key, key_id, scopes))
 }
 
 fn effective(holder: &Holder<'_>) -> Option<HeaderValue> {

@@ -13,19 +13,16 @@ use super::activity::usage::Usage;
 use super::live::{Cloned, Live, Value};
 use super::sources::{Record, Slot, Sources, Suspended};
 use super::subject::{Ceiling, FullName, Key, Site, Subject, Uid};
+use super::table::{Found, Table};
 use crate::access::GrantError;
 use crate::api::{Target, TargetKind};
-use crate::key::{Entry, KeyId, Pepper, SiteId, Tag};
-
-type Values = papaya::HashMap<KeyId, Slot, foldhash::fast::RandomState>;
-
-type Sites = papaya::HashMap<SiteId, Site, foldhash::fast::RandomState>;
+use crate::key::{Entry, KeyId, Pepper, Presented, SiteId, Tag};
 
 /// Everything that the verifier knows.
 #[derive(Default)]
 pub struct Index {
-    values: Values,
-    sites: Sites,
+    values: Table<Slot>,
+    sites: Table<Site>,
     pepper: ArcSwapOption<Pepper>,
     sources: Mutex<Sources>,
 }
@@ -45,48 +42,80 @@ pub struct Sizes {
     pub suspensions: usize,
 }
 
-/// A moment's view for one decision. Values that it lends stay valid while it lives.
-pub struct View<'i> {
-    values: papaya::HashMapRef<'i, KeyId, Slot, foldhash::fast::RandomState, papaya::LocalGuard<'i>>,
+/// A presented key, and what is known of it at this moment.
+pub struct View<'p> {
+    /// What was presented.
+    pub presented: Presented<'p>,
     /// The keys of the tags.
-    pub pepper: Guard<Option<Arc<Pepper>>>,
+    pub(super) pepper: Guard<Option<Arc<Pepper>>>,
+    /// What the newest pepper makes of it.
+    pub(super) shown: Option<Tag>,
+    value: Held,
 }
 
 impl View<'_> {
-    /// The value with this id, if its ApiKey exists.
-    pub fn get(&self, id: KeyId) -> Option<&Live> {
-        match self.values.get(&id)? {
+    /// The value with its id, if there is one whose ApiKey exists.
+    pub fn live(&self) -> Option<&Live> {
+        self.value.live()
+    }
+}
+
+/// What an id stands for, or nothing.
+pub struct Held(Found<Slot>);
+
+impl Held {
+    /// The value, if its ApiKey exists.
+    pub fn live(&self) -> Option<&Live> {
+        match self.0.get()? {
             Slot::Live(live) => Some(live),
             Slot::Waiting(..) => None,
         }
     }
 }
 
-/// The same for Site IDs, which few calls show: holding a map still has its price.
-pub struct SiteView<'i>(papaya::HashMapRef<'i, SiteId, Site, foldhash::fast::RandomState, papaya::LocalGuard<'i>>);
+/// An account by its Site ID, or nothing.
+pub struct HeldSite(Found<Site>);
 
-impl SiteView<'_> {
-    /// The account that has reserved this Site ID, be it there or not.
-    pub fn site(&self, id: SiteId) -> Option<&Site> {
-        self.0.get(&id)
+impl HeldSite {
+    /// The account that has reserved the Site ID, be it there or not.
+    pub fn site(&self) -> Option<&Site> {
+        self.0.get()
     }
 }
 
 impl Index {
-    /// A view for one decision.
-    pub fn view(&self) -> View<'_> {
-        View { values: self.values.pin(), pepper: self.pepper.load() }
+    /// Has the memory brought in that [`Index::look_up`] reads first.
+    pub fn bring(&self, id: KeyId) {
+        self.values.bring(id.bits());
     }
 
-    /// A view for one decision on a Site ID.
-    pub fn site_view(&self) -> SiteView<'_> {
-        SiteView(self.sites.pin())
+    /// What a decision needs to know of a presented key. Its tag is made whether its id exists or not, and while the value comes
+    /// in: time does not tell which ids exist.
+    pub fn look_up<'p>(&self, presented: &Presented<'p>) -> View<'p> {
+        let (value, pepper) = (self.held(presented.id()), self.pepper());
+        let shown = pepper.as_deref().and_then(|pepper| pepper.tag_presented(presented));
+        View { presented: *presented, pepper, shown, value }
+    }
+
+    /// What this id stands for.
+    pub fn held(&self, id: KeyId) -> Held {
+        Held(self.values.find(id.bits()))
+    }
+
+    /// What this Site ID stands for.
+    pub fn held_site(&self, id: SiteId) -> HeldSite {
+        HeldSite(self.sites.find(id.bits()))
+    }
+
+    /// The keys of the tags.
+    pub fn pepper(&self) -> Guard<Option<Arc<Pepper>>> {
+        self.pepper.load()
     }
 
     /// The installation's pepper has been read. True when a version is gone that was there before: the argon2id records
     /// of the values whose tags were made with it must be read again, for they are kept only where they are needed.
     pub fn set_pepper(&self, pepper: Option<Pepper>) -> bool {
-        let before = self.pepper.load();
+        let before = self.pepper();
         let is_gone = |version| pepper.as_ref().is_none_or(|pepper| !pepper.versions().any(|kept| kept == version));
         let has_lost = before.as_ref().is_some_and(|before| before.versions().any(is_gone));
         self.pepper.store(pepper.map(Arc::new));
@@ -157,12 +186,12 @@ impl Index {
         if let Some(before) = sources.entries.insert(uid_print, record) {
             self.remove(&mut sources, uid_print, before.values().filter(|id| !kept.contains(id)));
         }
-        let pepper = self.pepper.load();
+        let pepper = self.pepper();
         for credential in entry.credentials() {
             let mut value = Value::read(credential, cloned.as_ref(), pepper.as_deref());
             // What was proven of a value stays proven while its record is the same; a relist brings every entry again.
-            if let Some(before) =
-                self.values.pin().get(&credential.id).filter(|slot| slot.uid() == uid_print).map(Slot::value)
+            let before = self.values.find(credential.id.bits());
+            if let Some(before) = before.get().filter(|slot| slot.uid() == uid_print).map(Slot::value)
                 && value.record().is_some()
                 && value.record() == before.record()
             {
@@ -208,7 +237,7 @@ impl Index {
         let mut sources = self.sources();
         let account = sources.account(namespace, name).clone();
         account.change(|account| account.site_id = Some(id));
-        self.sites.pin().insert(id, Site { id, account });
+        self.sites.insert(id.bits(), Site { id, account });
     }
 
     /// A Suspension was added or changed.
@@ -271,22 +300,22 @@ impl Index {
     /// A value was proven by its argon2id record: remember the tag that the current pepper gives it.
     pub fn remember(&self, id: KeyId, record: &str, tag: Tag) {
         let mut sources = self.sources();
-        let values = self.values.pin();
-        if let Some(Slot::Live(live)) = values.get(&id)
+        let held = self.held(id);
+        if let Some(live) = held.live()
             && live.record().is_some_and(|known| *known.as_str() == *record)
         {
-            let (uid, value) = (live.subject.uid(), Value { tag, ..live.value.clone() });
+            let (uid, value) = (live.subject.uid(), Value { tag, ..live.value() });
             let slot = sources.slot(uid, FullName::from(live.subject.full_name()), value);
             self.put(&mut sources, uid, id, slot);
         }
     }
 
     /// In what the calls of a value are counted from now on. Whoever calls may say so: nothing else of the value changes, and
-    /// what a writer puts in its place meanwhile stays.
+    /// nobody waits; where a writer is at work, the next call says it again.
     pub fn remember_usage(&self, id: KeyId, uid: Uid, usage: &Arc<Usage>) {
-        self.values.pin().update(id, |slot| match slot {
-            Slot::Live(live) if live.subject.uid() == uid => Slot::Live(live.counted_in(usage)),
-            Slot::Live(_) | Slot::Waiting(..) => slot.clone(),
+        self.values.try_change(id.bits(), |slot| match slot {
+            Slot::Live(live) if live.subject.uid() == uid => Some(Slot::Live(live.counted_in(usage))),
+            Slot::Live(_) | Slot::Waiting(..) => None,
         });
     }
 
@@ -295,7 +324,7 @@ impl Index {
         let Some(record) = sources.entries.get(&uid) else { return };
         let (owner, ids) = (record.owner, record.values());
         for id in ids {
-            let own = self.values.pin().get(&id).filter(|slot| slot.uid() == uid).map(|slot| slot.value().clone());
+            let own = self.values.find(id.bits()).get().filter(|slot| slot.uid() == uid).map(Slot::value);
             let double = || Some(sources.doubles.get(&id)?.iter().find(|(of, _)| *of == uid)?.1.clone());
             if let Some(value) = own.or_else(double) {
                 let slot = sources.slot(uid, owner, value);
@@ -305,17 +334,16 @@ impl Index {
     }
 
     fn put(&self, sources: &mut Sources, uid: Uid, id: KeyId, slot: Slot) {
-        let values = self.values.pin();
-        let other = values.get(&id).filter(|other| other.uid() != uid);
-        if other.is_none() && !sources.doubles.contains_key(&id) {
+        let has_other = self.values.find(id.bits()).get().is_some_and(|other| other.uid() != uid);
+        if !has_other && !sources.doubles.contains_key(&id) {
             let is_live = slot.is_live();
-            let was_live = values.insert(id, slot).is_some_and(Slot::is_live);
+            let was_live = was_live(self.values.insert(id.bits(), slot));
             sources.live = sources.live + usize::from(is_live) - usize::from(was_live);
             return;
         }
         let mut claims = self.claims(sources, id);
         claims.retain(|(of, _)| *of != uid);
-        claims.push((uid, slot.value().clone()));
+        claims.push((uid, slot.value()));
         self.settle(sources, id, claims);
     }
 
@@ -330,22 +358,21 @@ impl Index {
     /// What all entries say of a value.
     fn claims(&self, sources: &mut Sources, id: KeyId) -> Vec<(Uid, Value)> {
         let mut claims = sources.doubles.remove(&id).unwrap_or_default();
-        claims.extend(self.values.pin().get(&id).map(|slot| (slot.uid(), slot.value().clone())));
+        claims.extend(self.values.find(id.bits()).get().map(|slot| (slot.uid(), slot.value())));
         claims
     }
 
     /// Of them the one counts whose ApiKey is there. Two have the same name, so only one can.
     fn settle(&self, sources: &mut Sources, id: KeyId, mut claims: Vec<(Uid, Value)>) {
-        let values = self.values.pin();
         let live = claims.iter().position(|(uid, _)| sources.is_live(*uid));
         let counts = live.or(claims.len().checked_sub(1)).map(|at| claims.swap_remove(at));
         let slot = counts.and_then(|(uid, value)| Some(sources.slot(uid, sources.entries.get(&uid)?.owner, value)));
         let is_live = slot.as_ref().is_some_and(Slot::is_live);
         let before = match slot {
-            Some(slot) => values.insert(id, slot),
-            None => values.remove(&id),
+            Some(slot) => self.values.insert(id.bits(), slot),
+            None => self.values.remove(id.bits()),
         };
-        sources.live = sources.live + usize::from(is_live) - usize::from(before.is_some_and(Slot::is_live));
+        sources.live = sources.live + usize::from(is_live) - usize::from(was_live(before));
         if !claims.is_empty() {
             sources.doubles.insert(id, claims);
         }
@@ -355,6 +382,10 @@ impl Index {
         // A panic between two steps of a writer leaves at worst a value that is not joined, which is a deny.
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn was_live(before: Option<Found<Slot>>) -> bool {
+    before.is_some_and(|before| before.get().is_some_and(Slot::is_live))
 }
 
 fn cloned(entry: &Entry) -> Result<Option<Arc<Cloned>>, GrantError> {

@@ -57,10 +57,6 @@ impl Value {
         let rest = self.rest.as_ref()?;
         Some((rest.serial, rest.record.as_ref()?))
     }
-
-    fn cloned(&self) -> Option<&Cloned> {
-        self.rest.as_ref()?.cloned.as_deref()
-    }
 }
 
 /// What a clone took over.
@@ -72,7 +68,10 @@ pub(super) struct Cloned {
 /// A value whose ApiKey exists.
 #[derive(Clone)]
 pub struct Live {
-    pub(super) value: Value,
+    // Of the value, one by one: they leave no room between them.
+    pub(super) tag: Tag,
+    issued: Nanos,
+    rest: Option<Arc<Rest>>,
     pub(super) subject: Arc<Subject>,
     /// What is counted of it, from the first call on.
     pub(super) usage: Option<Arc<Usage>>,
@@ -93,20 +92,29 @@ pub struct Live {
 impl Live {
     pub(super) fn new(value: Value, subject: Arc<Subject>, suspended: bool) -> Self {
         let expires = subject.expires_at().map_or(NEVER, nanos);
+        let ends = expires.min(value.retires());
+        let Value { tag, issued, rest } = value;
         let mut live = Self {
+            tag,
+            issued,
+            rest,
             account: subject.account.clone(),
             name: subject.name.clone(),
-            ends: expires.min(value.retires()),
+            ends,
             level: None,
             disabled: subject.disabled,
             suspended,
-            revoked: value.issued < subject.revoke_before(),
+            revoked: issued < subject.revoke_before(),
             usage: None,
-            value,
             subject,
         };
         live.level = live.grant().map(|granted| granted.grant.level());
         live
+    }
+
+    /// The value, without its ApiKey.
+    pub(super) fn value(&self) -> Value {
+        Value { tag: self.tag, issued: self.issued, rest: self.rest.clone() }
     }
 
     /// Its ApiKey.
@@ -143,7 +151,7 @@ impl Live {
 
     /// What it may do before the ceiling.
     pub(super) fn grant(&self) -> Option<&Granted> {
-        self.subject.grant.as_ref().or(self.value.cloned().map(|cloned| &cloned.grant))
+        self.subject.grant.as_ref().or(self.cloned().map(|cloned| &cloned.grant))
     }
 
     /// Does it permit this before the ceiling? `None` is a doubt. Only `Custom` has to be looked up.
@@ -156,23 +164,28 @@ impl Live {
 
     /// The argon2id record, where the tag's pepper is gone.
     pub(super) fn record(&self) -> Option<&Arc<String>> {
-        self.value.record().map(|(_, record)| record)
+        self.rest.as_ref()?.record.as_ref()
+    }
+
+    fn cloned(&self) -> Option<&Cloned> {
+        self.rest.as_ref()?.cloned.as_deref()
     }
 
     /// When it ends by itself: with its key, by its age, or because a newer one has come.
     pub(super) fn ends_at(&self, ceiling: Option<&Ceiling>) -> Option<Timestamp> {
         let by_age = timestamp(ceiling.map_or(NEVER, |ceiling| self.outlives(ceiling)));
-        [self.subject.expires_at(), by_age, timestamp(self.value.retires())].into_iter().flatten().min()
+        let retires = timestamp(self.rest.as_ref().map_or(NEVER, |rest| rest.retires));
+        [self.subject.expires_at(), by_age, retires].into_iter().flatten().min()
     }
 
     /// The key's name for people.
     pub fn display_name(&self) -> Option<&str> {
-        self.subject.display_name().or(self.value.cloned().and_then(|cloned| cloned.display_name.as_deref()))
+        self.subject.display_name().or(self.cloned().and_then(|cloned| cloned.display_name.as_deref()))
     }
 
     /// When it ends by the age that its account allows.
     pub(super) fn outlives(&self, ceiling: &Ceiling) -> Nanos {
         let lifetime = ceiling.max_lifetime.map(|lifetime| Nanos::try_from(lifetime.as_nanos()).unwrap_or(NEVER));
-        lifetime.map_or(NEVER, |lifetime| self.value.issued.saturating_add(lifetime))
+        lifetime.map_or(NEVER, |lifetime| self.issued.saturating_add(lifetime))
     }
 }

@@ -1,6 +1,6 @@
 //! Answers "may this request pass?" for any gateway.
 //!
-//! [`decide`], [`index`], [`live`], [`identity`], [`answer`], [`question`], [`code`] and [`fence`] are pure; the other modules are the
+//! [`decide`], [`index`], [`table`], [`live`], [`identity`], [`answer`], [`question`], [`code`] and [`fence`] are pure; the other modules are the
 //! edge: one for each transport, and [`service`], which all of them ask.
 
 use std::net::SocketAddr;
@@ -42,6 +42,7 @@ pub mod question;
 pub mod service;
 mod sources;
 pub mod subject;
+mod table;
 mod told;
 mod watch;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -18,9 +19,10 @@ use super::decide::{Verdict, decide, decide_public};
 use super::fence::Moment;
 use super::freshness::{Freshness, now};
 use super::index::Index;
+use super::live::Live;
 use super::metrics::{Metrics, Transport};
 use super::question::Question;
-use crate::key::{self, Parsed, Presented};
+use crate::key::{self, KeyId, Parsed, Presented};
 
 /// How long a check may wait for its turn in the argon2id pool before it is refused.
 const POOL_PATIENCE: Duration = Duration::from_secs(2);
@@ -60,10 +62,19 @@ impl Drop for Depth<'_> {
     }
 }
 
-/// A fast verdict, rendered, or the argon2id record that a slow one needs.
-enum Step<R> {
-    Done(R),
-    Prove(Arc<String>),
+/// A value whose tag says nothing, for its pepper is gone: its argon2id record has to be checked first.
+pub struct Unproven {
+    id: KeyId,
+    /// All of what was presented.
+    text: Zeroizing<Vec<u8>>,
+    record: Arc<String>,
+    asked: Moment,
+}
+
+/// What came of that.
+pub struct Proof {
+    outcome: Result<(), Code>,
+    asked: Moment,
 }
 
 impl Service {
@@ -100,31 +111,50 @@ impl Service {
         if self.is_ready() { Ok(()) } else { Err(self.freshness.why_closed(Duration::from_nanos(self.max_staleness))) }
     }
 
-    /// The verdict on what a request shows, handed to `render` while the index is held still. The request was read before.
-    pub async fn check<R>(
+    /// Has the memory brought in that a check of this will read, while the question is looked at.
+    pub fn bring(&self, credential: &Result<Credential<'_>, Code>) {
+        if let Ok(Credential::Key(presented)) = credential {
+            self.index.bring(presented.id());
+        }
+    }
+
+    /// The verdict on what a request shows, handed to `render` while the index is held still. The request was read before. It
+    /// comes at once, unless something has to be proven: then it comes when asked again with the proof.
+    pub fn check<R>(
         &self,
         call: &Call<'_>,
-        credential: Result<Credential<'_>, Code>,
+        credential: &Result<Credential<'_>, Code>,
         question: &Question,
+        proof: Option<&Proof>,
         render: impl Fn(&Verdict<'_>) -> R,
-    ) -> R {
-        let asked = now();
+    ) -> Result<R, Unproven> {
+        let asked = proof.map_or_else(now, |proof| proof.asked);
         let render = |verdict: &Verdict<'_>| (verdict.code, render(verdict));
-        let key_id = match &credential {
-            Ok(Credential::Key(presented)) => Some(presented.id()),
-            Ok(Credential::Site(_)) | Err(_) => None,
-        };
-        let (code, answer) = match credential {
-            _ if !self.is_ready_for(asked) => render(&Verdict::default()),
-            Ok(Credential::Key(presented)) => self.check_key(call, &presented, question, render).await,
-            Ok(Credential::Site(id)) => render(&decide_public(&self.index.site_view(), id, question)),
-            Err(code) => render(&Verdict { code, ..Verdict::default() }),
+        let (key_id, (code, answer)) = match credential {
+            Ok(Credential::Key(presented)) if self.is_ready_for(asked) => {
+                let prove =
+                    |record| Unproven { id: presented.id(), text: presented.text().to_vec().into(), record, asked };
+                (Some(presented.id()), self.check_key(call, presented, question, proof, render).map_err(prove)?)
+            }
+            Ok(Credential::Key(presented)) => (Some(presented.id()), render(&Verdict::default())),
+            _ if !self.is_ready_for(asked) => (None, render(&Verdict::default())),
+            Ok(Credential::Site(id)) => (None, render(&decide_public(&self.index.held_site(*id), question))),
+            Err(code) => (None, render(&Verdict { code: *code, ..Verdict::default() })),
         };
         let took = Duration::from_nanos(now().saturating_sub(asked));
         self.metrics.count(code, call.transport);
         self.metrics.took(took, call.transport);
         self.access_log.say(&Line { call, code, key_id, question, took });
-        answer
+        Ok(answer)
+    }
+
+    /// Asks, and asks again with the proof where something has to be proven first. `None` is a doubt.
+    pub async fn settle<R>(&self, ask: impl Fn(Option<&Proof>) -> Result<R, Unproven>) -> Option<R> {
+        match ask(None) {
+            Ok(answer) => Some(answer),
+            // In a box: room for what hardly ever happens would be copied around with every call.
+            Err(unproven) => ask(Some(&Box::pin(self.prove(unproven)).await)).ok(),
+        }
     }
 
     /// A refusal of what is not even a question.
@@ -134,52 +164,30 @@ impl Service {
         render(&Verdict { code, ..Verdict::default() })
     }
 
-    async fn check_key<R>(
+    /// The verdict, or the argon2id record that has to be checked before there is one.
+    fn check_key<R>(
         &self,
         call: &Call<'_>,
         presented: &Presented<'_>,
         question: &Question,
+        proof: Option<&Proof>,
         render: impl Fn(&Verdict<'_>) -> R,
-    ) -> R {
-        match self.step(call, presented, question, &render) {
-            Step::Done(answer) => answer,
-            Step::Prove(record) => match self.prove(presented, record).await {
-                Ok(()) => match self.step(call, presented, question, &render) {
-                    Step::Done(answer) => answer,
-                    // The pepper changed in between; the caller may ask again.
-                    Step::Prove(_) => render(&Verdict::default()),
-                },
-                Err(code) => {
-                    let view = self.index.view();
-                    self.count(
-                        call,
-                        presented,
-                        &Verdict { code, attempted: view.get(presented.id()), ..Verdict::default() },
-                        self.now(),
-                    );
-                    render(&Verdict { code, ..Verdict::default() })
+    ) -> Result<R, Arc<String>> {
+        let (view, now) = (self.index.look_up(presented), self.now());
+        let mut verdict = decide(&view, question, now);
+        if let Some(record) = verdict.unproven.and_then(Live::record) {
+            match proof {
+                None => return Err(record.clone()),
+                Some(Proof { outcome: Err(code), .. }) => {
+                    verdict = Verdict { code: *code, attempted: verdict.unproven, ..Verdict::default() };
                 }
-            },
-        }
-    }
-
-    fn step<R>(
-        &self,
-        call: &Call<'_>,
-        presented: &Presented<'_>,
-        question: &Question,
-        render: impl Fn(&Verdict<'_>) -> R,
-    ) -> Step<R> {
-        let (view, now) = (self.index.view(), self.now());
-        let verdict = decide(&view, presented, question, now);
-        match verdict.unproven.and_then(|live| live.record().cloned()) {
-            None => {
-                let answer = render(&verdict);
-                self.count(call, presented, &verdict, now);
-                Step::Done(answer)
+                // The pepper changed in between; the caller may ask again.
+                Some(Proof { outcome: Ok(()), .. }) => {}
             }
-            Some(record) => Step::Prove(record),
         }
+        let answer = render(&verdict);
+        self.count(call, presented, &verdict, now);
+        Ok(answer)
     }
 
     /// Counts what was said of a key that exists.
@@ -193,39 +201,51 @@ impl Service {
     }
 
     /// Checks the argon2id record, in the bounded pool, and remembers the tag that the current pepper gives.
-    async fn prove(&self, presented: &Presented<'_>, record: Arc<String>) -> Result<(), Code> {
+    pub async fn prove(&self, unproven: Unproven) -> Proof {
+        Proof { asked: unproven.asked, outcome: self.check_record(unproven).await }
+    }
+
+    async fn check_record(&self, Unproven { id, text, record, .. }: Unproven) -> Result<(), Code> {
         let _depth = Depth::of(&self.metrics.slow_depth);
         let Ok(Ok(_turn)) = tokio::time::timeout(POOL_PATIENCE, self.slow.acquire()).await else {
             self.metrics.slow_refused.inc();
             return Err(Code::NotReady);
         };
         self.metrics.slow_checks.inc();
-        let text = Zeroizing::new(presented.text().to_vec());
         let to_check = record.clone();
-        let outcome = tokio::task::spawn_blocking(move || match key::parse(&text) {
-            Parsed::Native(presented) => key::verify(&presented, &to_check),
-            Parsed::Malformed | Parsed::Foreign => Ok(false),
+        let checked = tokio::task::spawn_blocking(move || {
+            let outcome = match key::parse(&text) {
+                Parsed::Native(presented) => key::verify(&presented, &to_check),
+                Parsed::Malformed | Parsed::Foreign => Ok(false),
+            };
+            (outcome, text)
         });
-        match outcome.await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return Err(Code::Unknown),
-            Ok(Err(error)) => {
-                tracing::error!(key_id = %presented.id(), %error, "an entry's argon2id record cannot be checked; its key is refused");
+        let (outcome, text) = checked.await.map_err(|_| Code::NotReady)?;
+        match outcome {
+            Ok(true) => {}
+            Ok(false) => return Err(Code::Unknown),
+            Err(error) => {
+                tracing::error!(key_id = %id, %error, "an entry's argon2id record cannot be checked; its key is refused");
                 return Err(Code::NotReady);
             }
-            Err(_) => return Err(Code::NotReady),
         }
-        let tag = self.index.view().pepper.as_deref().and_then(|pepper| pepper.tag_presented(presented));
-        self.index.remember(presented.id(), &record, tag.ok_or(Code::NotReady)?);
+        let Parsed::Native(presented) = key::parse(&text) else { return Err(Code::NotReady) };
+        let tag = self.index.pepper().as_deref().and_then(|pepper| pepper.tag_presented(&presented));
+        self.index.remember(id, &record, tag.ok_or(Code::NotReady)?);
         Ok(())
     }
 
-    /// The wall clock, except that it never runs back.
+    /// The wall clock at its last tick, which is at most 10 ms ago, except that it never runs back. What ends, ends to the
+    /// second, and a look at the tick costs a tenth of a look at the clock.
     fn now(&self) -> Timestamp {
-        let wall = Timestamp::now();
+        let tick = clock_gettime(ClockId::RealtimeCoarse);
         // It fits until the year 2262.
-        let nanoseconds = i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX);
-        let latest = self.latest.fetch_max(nanoseconds, Ordering::Relaxed).max(nanoseconds);
-        Timestamp::from_nanosecond(latest.into()).unwrap_or(wall)
+        let wall = tick.tv_sec.saturating_mul(1_000_000_000).saturating_add(tick.tv_nsec);
+        let mut latest = self.latest.load(Ordering::Relaxed);
+        if latest < wall {
+            latest = self.latest.fetch_max(wall, Ordering::Relaxed).max(wall);
+        }
+        let nanoseconds = i32::try_from(latest % 1_000_000_000).unwrap_or_default();
+        Timestamp::new(latest / 1_000_000_000, nanoseconds).unwrap_or(Timestamp::MAX)
     }
 }

@@ -17,14 +17,14 @@ pub enum Slot {
     Waiting(Uid, Value),
 }
 
-/// With its id it fills two cache lines, and no third one has to be waited for.
-const _: () = assert!(size_of::<(KeyId, Slot)>() <= 128);
+/// With its id and the count of its owners it fills two cache lines, and no third one has to be waited for.
+const _: () = assert!(size_of::<(KeyId, Slot)>() + 8 <= 128);
 
 impl Slot {
-    pub fn value(&self) -> &Value {
+    pub fn value(&self) -> Value {
         match self {
-            Self::Live(live) => &live.value,
-            Self::Waiting(_, value) => value,
+            Self::Live(live) => live.value(),
+            Self::Waiting(_, value) => value.clone(),
         }
     }
 

@@ -18,7 +18,33 @@ pub(super) struct Told {
     pub(super) read_only: Option<HeaderValue>,
     /// Of an answer that lets one of its keys pass, but that what tells the key is empty; `None` is a doubt. It is copied
     /// for each answer, because to set names one by one is to hash each of them.
-    pub(super) headers: Option<HeaderMap>,
+    pub(super) headers: Option<Template>,
+}
+
+/// Headers, and the places of those that tell the key: to find them by their names is to compare each with all.
+#[derive(Clone)]
+pub(super) struct Template {
+    headers: HeaderMap,
+    places: [usize; 3],
+}
+
+impl Template {
+    fn new(headers: HeaderMap) -> Option<Self> {
+        let place = |wanted| headers.keys().position(|name| *name == wanted);
+        let places = [place(KEY)?, place(KEY_ID)?, place(SCOPES)?];
+        Some(Self { headers, places })
+    }
+
+    /// With what tells the key.
+    pub(super) fn filled(&self, key: HeaderValue, key_id: HeaderValue, scopes: HeaderValue) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        for (place, told) in self.places.into_iter().zip([key, key_id, scopes]) {
+            if let Some(empty) = headers.values_mut().nth(place) {
+                *empty = told;
+            }
+        }
+        headers
+    }
 }
 
 impl Told {
@@ -27,7 +53,7 @@ impl Told {
         let whole = |level| scopes(&Grant::new::<&str>(level, &[]).ok()?.under(ceiling?));
         let site_id = site_id.and_then(|id| HeaderValue::try_from(id.as_str()).ok());
         Self {
-            headers: account.map(|account| headers(account, site_id.as_ref())),
+            headers: account.and_then(|account| Template::new(headers(account, site_id.as_ref()))),
             site_id,
             full: whole(AccessLevel::Full),
             read_only: whole(AccessLevel::ReadOnly),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keywright::access::{AccessLevel, Grant};
 use keywright::api::{Target, TargetKind};
-use keywright::key::{Cloned, Entry, Owner, Presented};
+use keywright::key::{Cloned, Entry, Owner};
 use keywright::verifier::code::Code;
 use keywright::verifier::decide::{Verdict, decide};
-use keywright::verifier::index::Index;
+use keywright::verifier::index::{Index, View};
 use keywright::verifier::subject::{Ceiling, Key};
 
 use super::values::{credential, full, mint, pepper, presented, route};
@@ -139,8 +139,8 @@ impl Facts {
         entry
     }
 
-    pub fn ask<'v>(&self, view: &'v keywright::verifier::index::View<'_>, presented: &Presented<'_>) -> Verdict<'v> {
-        decide(view, presented, &route(&format!("scope={}{}", self.scope, self.accounts)), self.now)
+    pub fn ask<'v>(&self, view: &'v View<'_>) -> Verdict<'v> {
+        decide(view, &route(&format!("scope={}{}", self.scope, self.accounts)), self.now)
     }
 
     /// What the value before the newest is told.
@@ -149,6 +149,6 @@ impl Facts {
     }
 
     pub fn code_of(&self, text: &str) -> Code {
-        self.ask(&self.index().view(), &presented(text)).code
+        self.ask(&self.index().look_up(&presented(text))).code
     }
 }

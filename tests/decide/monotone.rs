@@ -199,9 +199,9 @@ proptest! {
         restriction.apply(&mut after);
         // The same index hears of both, so that nothing of what it knew before may linger.
         let index = before.index();
-        let was = before.ask(&index.view(), &presented(&OLD)).code;
+        let was = before.ask(&index.look_up(&presented(&OLD))).code;
         after.tell(&index);
-        let is = after.ask(&index.view(), &presented(&OLD)).code;
+        let is = after.ask(&index.look_up(&presented(&OLD))).code;
         prop_assert!(is != Code::Ok || was == Code::Ok, "{was} became {is}");
         prop_assert_eq!(is, after.code(), "as if it had never known anything else");
     }

@@ -12,8 +12,8 @@ use super::values::{full, presented, read_only, route};
 
 /// The headers of the answer to a call with this value that passes.
 fn told(facts: &Facts, index: &Index, text: &str) -> BTreeMap<String, String> {
-    let view = index.view();
-    let answer = Answer::to(&facts.ask(&view, &presented(text)), &route("scope=orders:read"));
+    let view = index.look_up(&presented(text));
+    let answer = Answer::to(&facts.ask(&view), &route("scope=orders:read"));
     let pair = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
         (name.as_str().to_owned(), value.to_str().unwrap().to_owned())
     };

@@ -21,7 +21,7 @@ use super::headers::IDENTITY_PREFIX;
 use super::identity::{Identity, metadata, metadata_headers};
 use super::metrics::Transport;
 use super::question::Question;
-use super::service::Service;
+use super::service::{Proof, Service, Unproven};
 use wire::{Allowed, CheckRequest, CheckResponse, Denied, Header, Http, HttpStatus, Peer, SetHeader, Status};
 use wire::{Field, Struct, Value};
 
@@ -39,24 +39,27 @@ pub struct ExtAuthz {
 impl ExtAuthz {
     /// The answer to one question.
     pub async fn check(&self, request: CheckRequest) -> CheckResponse {
-        let checked = AssertUnwindSafe(self.answer(request)).catch_unwind().await;
-        checked.unwrap_or_else(|_| denied(Answer::refuse(Code::NotReady)))
+        let settled = self.service.settle(|proof| self.answer(&request, proof));
+        let checked = AssertUnwindSafe(settled).catch_unwind().await;
+        checked.ok().flatten().unwrap_or_else(|| denied(Answer::refuse(Code::NotReady)))
     }
 
-    async fn answer(&self, request: CheckRequest) -> CheckResponse {
-        let attributes = request.attributes.unwrap_or_default();
-        let Some(http) = attributes.request.and_then(|request| request.http) else {
+    fn answer(&self, request: &CheckRequest, proof: Option<&Proof>) -> Result<CheckResponse, Unproven> {
+        let attributes = request.attributes.as_ref();
+        let http = attributes.and_then(|attributes| attributes.request.as_ref()?.http.as_ref());
+        let (Some(attributes), Some(http)) = (attributes, http) else {
             let why = "the request has no HTTP attributes: use ext_authz as an HTTP filter";
-            return denied(self.bad_route(why));
+            return Ok(denied(self.bad_route(why)));
         };
+        let headers = Headers::of(http);
+        let credential =
+            self.places.find_in(headers.values("authorization"), headers.values(self.places.header.as_str()));
+        self.service.bring(&credential);
         let extensions = attributes.context_extensions.iter().map(|pair| (&*pair.key, &*pair.value));
         let question = match Question::from_extensions(extensions, &http.method) {
             Ok(question) => question,
-            Err(error) => return denied(self.bad_route(&error.to_string())),
+            Err(error) => return Ok(denied(self.bad_route(&error.to_string()))),
         };
-        let headers = Headers::of(&http);
-        let credential =
-            self.places.find_in(headers.values("authorization"), headers.values(self.places.header.as_str()));
         let render = |verdict: &Verdict<'_>| {
             allowed(verdict, &question, || self.to_remove(&headers, &question))
                 .unwrap_or_else(|| denied(Answer::to(verdict, &question)))
@@ -64,7 +67,7 @@ impl ExtAuthz {
         let header = |name: &'static str| headers.values(name).next();
         let client = || client(attributes.source.as_ref()?);
         let call = Call { transport: Transport::grpc, header: &header, client: &client };
-        self.service.check(&call, credential, &question, render).await
+        self.service.check(&call, &credential, &question, proof, render)
     }
 
     /// What the upstream is not to see of the client's request.

@@ -286,7 +286,7 @@ impl Sink<Secret> for Records<'_> {
 
     /// Without a pepper nothing can be checked.
     fn is_complete(&self) -> bool {
-        self.service.index.view().pepper.is_some()
+        self.service.index.pepper().is_some()
     }
 }
 

@@ -130,16 +130,19 @@ impl Service {
     ) -> Result<R, Unproven> {
         let asked = proof.map_or_else(now, |proof| proof.asked);
         let render = |verdict: &Verdict<'_>| (verdict.code, render(verdict));
-        let (key_id, (code, answer)) = match credential {
-            Ok(Credential::Key(presented)) if self.is_ready_for(asked) => {
-                let prove =
+        let key_id = match credential {
+            Ok(Credential::Key(presented)) => Some(presented.id()),
+            Ok(Credential::Site(_)) | Err(_) => None,
+        };
+        let (code, answer) = match credential {
+            _ if !self.is_ready_for(asked) => render(&Verdict::default()),
+            Ok(Credential::Key(presented)) => {
+                let unproven =
                     |record| Unproven { id: presented.id(), text: presented.text().to_vec().into(), record, asked };
-                (Some(presented.id()), self.check_key(call, presented, question, proof, render).map_err(prove)?)
+                self.check_key(call, presented, question, proof, render).map_err(unproven)?
             }
-            Ok(Credential::Key(presented)) => (Some(presented.id()), render(&Verdict::default())),
-            _ if !self.is_ready_for(asked) => (None, render(&Verdict::default())),
-            Ok(Credential::Site(id)) => (None, render(&decide_public(&self.index.held_site(*id), question))),
-            Err(code) => (None, render(&Verdict { code: *code, ..Verdict::default() })),
+            Ok(Credential::Site(id)) => render(&decide_public(&self.index.held_site(*id), question)),
+            Err(code) => render(&Verdict { code: *code, ..Verdict::default() }),
         };
         let took = Duration::from_nanos(now().saturating_sub(asked));
         self.metrics.count(code, call.transport);
@@ -236,7 +239,7 @@ impl Service {
     }
 
     /// The wall clock at its last tick, which is at most 10 ms ago, except that it never runs back. What ends, ends to the
-    /// second, and a look at the tick costs a tenth of a look at the clock.
+    /// second, and a look at the tick costs less than one at the clock.
     fn now(&self) -> Timestamp {
         let tick = clock_gettime(ClockId::RealtimeCoarse);
         // It fits until the year 2262.

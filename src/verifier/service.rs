@@ -238,16 +238,12 @@ impl Service {
         Ok(())
     }
 
-    /// The wall clock at its last tick, which is at most 10 ms ago, except that it never runs back. What ends, ends to the
-    /// second, and a look at the tick costs less than one at the clock.
+    /// The wall clock, except that it never runs back.
     fn now(&self) -> Timestamp {
-        let tick = clock_gettime(ClockId::RealtimeCoarse);
+        let now = clock_gettime(ClockId::Realtime);
         // It fits until the year 2262.
-        let wall = tick.tv_sec.saturating_mul(1_000_000_000).saturating_add(tick.tv_nsec);
-        let mut latest = self.latest.load(Ordering::Relaxed);
-        if latest < wall {
-            latest = self.latest.fetch_max(wall, Ordering::Relaxed).max(wall);
-        }
+        let wall = now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec);
+        let latest = self.latest.fetch_max(wall, Ordering::Relaxed).max(wall);
         let nanoseconds = i32::try_from(latest % 1_000_000_000).unwrap_or_default();
         Timestamp::new(latest / 1_000_000_000, nanoseconds).unwrap_or(Timestamp::MAX)
     }

@@ -223,7 +223,7 @@ impl Comparison<'_> {
         let mut rounds = Vec::new();
         for number in 1..=self.scale.rounds {
             let mut round = self.round(connect, &servers, Pace::Open(rate), flood).await;
-            let [real, noop] = [0, 1].map(|n: usize| (round[n].quantile(0.99), median(round[n].p99s.iter().copied())));
+            let [real, noop] = [0, 1].map(|n: usize| (round[n].quantile(0.99), p99_of_a_turn(&mut round[n])));
             eprintln!(
                 "{} at {rate:.0}/s, {flood} flooding, round {number}: p99 {:.0} and {:.0} µs, of a turn {:.0} and {:.0}",
                 self.title, real.0, noop.0, real.1, noop.1
@@ -233,10 +233,9 @@ impl Comparison<'_> {
         let under = if flood == 0 { String::new() } else { format!(", while {flood} connections flood") };
         println!("At half of the no-op's saturation, {rate:.0} good calls a second{under} (bound: p99 1.3 times)");
         println!("  {:>15} {:>9} {:>9} | real / no-op", "", "real µs", "no-op µs");
-        let of_turn = |outcome: &mut Outcome| median(outcome.p99s.iter().copied());
         let quantiles: [(&str, Quantile<'_>); 4] = [
             ("p50", &|outcome| outcome.quantile(0.5)),
-            ("p99 of a turn", &of_turn),
+            ("p99 of a turn", &p99_of_a_turn),
             ("p99", &|outcome| outcome.quantile(0.99)),
             ("p999", &|outcome| outcome.quantile(0.999)),
         ];
@@ -255,6 +254,10 @@ impl Comparison<'_> {
 }
 
 type Quantile<'q> = &'q dyn Fn(&mut Outcome) -> f64;
+
+fn p99_of_a_turn(outcome: &mut Outcome) -> f64 {
+    median(outcome.p99s.iter().copied())
+}
 
 /// A median, and between what it lies.
 pub struct Spread {

@@ -3,8 +3,9 @@
 //! With 256 random bits in the secret, a slow hash adds nothing against guessing. The tag's key, the pepper, is
 //! the installation's; without it a stolen entry cannot even be tested against a list of suspected keys.
 //!
-//! A pepper's version is the Unix time in seconds of when it was made, which ends in 2106, so that the successor of a lost pepper never bears its number: a
-//! tag whose version is there was made with that very pepper, and one whose version is gone is known to be so.
+//! A pepper's version is the Unix time in seconds of when it was made, which ends in 2106, so that the successor of a
+//! lost pepper never bears its number: a tag whose version is there was made with that very pepper, and one whose version
+//! is gone is known to be so.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,19 +96,20 @@ impl Pepper {
     /// The tag of a presented key, with the newest pepper.
     pub fn tag_presented(&self, presented: &Presented<'_>) -> Option<Tag> {
         let (&version, key) = self.keys.last_key_value()?;
-        Some(Tag { version, hash: *blake3::keyed_hash(key, presented.material()).as_bytes() })
+        Some(Tag { version, hash: hash(key, presented) })
     }
 
     /// Does the presented key, which the newest pepper gives the tag `shown`, have this tag? In constant time. `None` when the
     /// pepper that made it is gone.
     pub fn check(&self, presented: &Presented<'_>, shown: &Tag, tag: &Tag) -> Option<bool> {
-        if shown.version == tag.version {
-            return Some(shown.hash.ct_eq(&tag.hash).into());
-        }
-        let key = self.keys.get(&tag.version)?;
-        let hash = blake3::keyed_hash(key, presented.material());
-        Some(hash.as_bytes().ct_eq(&tag.hash).into())
+        let is_newest = shown.version == tag.version;
+        let hash = if is_newest { shown.hash } else { hash(self.keys.get(&tag.version)?, presented) };
+        Some(hash.ct_eq(&tag.hash).into())
     }
+}
+
+fn hash(key: &[u8; 32], presented: &Presented<'_>) -> [u8; 32] {
+    *blake3::keyed_hash(key, presented.material()).as_bytes()
 }
 
 impl fmt::Debug for Pepper {
@@ -138,5 +140,19 @@ impl<'de> Deserialize<'de> for Tag {
         text.split_once(':')
             .and_then(read)
             .ok_or_else(|| serde::de::Error::custom("a tag is <version>:<base64 of 32 bytes>"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_a_time_in_seconds_and_what_is_none_is_named() {
+        let read = |name| Pepper::from_data([(name, &[7; 32][..])]);
+        assert!(read("4294967295").is_ok());
+        for name in ["4294967296", "1767225600000", "-1", "v1", ""] {
+            assert!(matches!(read(name), Err(PepperError::Version(named)) if named == name), "{name}");
+        }
     }
 }

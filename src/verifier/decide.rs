@@ -6,7 +6,7 @@ use arc_swap::Guard;
 use jiff::Timestamp;
 
 use super::code::Code;
-use super::index::{HeldSite, View};
+use super::index::View;
 use super::live::Live;
 use super::question::{Need, Question};
 use super::subject::{Account, Nanos, Site, nanos};
@@ -78,8 +78,8 @@ pub fn decide<'v>(view: &'v View<'_>, question: &Question, now: Timestamp) -> Ve
 }
 
 /// The verdict on a Site ID, which everybody may know: it opens what is public, and nothing else.
-pub fn decide_public<'v>(held: &'v HeldSite, question: &Question) -> Verdict<'v> {
-    let Some(site) = held.site() else { return Verdict::deny(Code::Unknown) };
+pub(super) fn decide_public<'v>(site: Option<&'v Site>, question: &Question) -> Verdict<'v> {
+    let Some(site) = site else { return Verdict::deny(Code::Unknown) };
     let account = site.account();
     let code = match account.ceiling.as_deref() {
         None => Code::AccountNotFound,

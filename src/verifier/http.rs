@@ -121,11 +121,9 @@ impl Service<Request> for Auth {
 
 impl Auth {
     async fn answer_later(self, Parts { uri, headers, .. }: Parts, unproven: Unproven) -> Result<Response, Infallible> {
-        let proven = async {
-            let proof = self.http.service.prove(unproven).await;
-            self.http.answer(&uri, &headers, self.form, Some(&proof)).unwrap_or_else(|_| doubt())
-        };
-        Ok(survived(proven).await)
+        let ask = |proof: Option<&Proof>| self.http.answer(&uri, &headers, self.form, proof);
+        let answer = self.http.service.ask_again(unproven, ask);
+        Ok(survived(answer.map(|answer| answer.unwrap_or_else(doubt))).await)
     }
 }
 

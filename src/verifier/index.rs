@@ -73,16 +73,6 @@ impl Held {
     }
 }
 
-/// An account by its Site ID, or nothing.
-pub struct HeldSite(Found<Site>);
-
-impl HeldSite {
-    /// The account that has reserved the Site ID, be it there or not.
-    pub fn site(&self) -> Option<&Site> {
-        self.0.get()
-    }
-}
-
 impl Index {
     /// Has the memory brought in that [`Index::look_up`] reads first.
     pub fn bring(&self, id: KeyId) {
@@ -102,9 +92,9 @@ impl Index {
         Held(self.values.find(id.bits()))
     }
 
-    /// What this Site ID stands for.
-    pub fn held_site(&self, id: SiteId) -> HeldSite {
-        HeldSite(self.sites.find(id.bits()))
+    /// The account that has reserved this Site ID, be it there or not.
+    pub(super) fn site(&self, id: SiteId) -> Found<Site> {
+        self.sites.find(id.bits())
     }
 
     /// The keys of the tags.

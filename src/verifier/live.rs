@@ -174,8 +174,7 @@ impl Live {
     /// When it ends by itself: with its key, by its age, or because a newer one has come.
     pub(super) fn ends_at(&self, ceiling: Option<&Ceiling>) -> Option<Timestamp> {
         let by_age = timestamp(ceiling.map_or(NEVER, |ceiling| self.outlives(ceiling)));
-        let retires = timestamp(self.rest.as_ref().map_or(NEVER, |rest| rest.retires));
-        [self.subject.expires_at(), by_age, retires].into_iter().flatten().min()
+        [self.subject.expires_at(), by_age, timestamp(self.value().retires())].into_iter().flatten().min()
     }
 
     /// The key's name for people.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use prometheus_client::metrics::gauge::Gauge;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -119,7 +118,7 @@ impl Service {
     }
 
     /// The verdict on what a request shows, handed to `render` while the index is held still. The request was read before. It
-    /// comes at once, unless something has to be proven: then it comes when asked again with the proof.
+    /// comes at once, unless something has to be proven first: see [`Service::ask_again`].
     pub fn check<R>(
         &self,
         call: &Call<'_>,
@@ -141,7 +140,7 @@ impl Service {
                     |record| Unproven { id: presented.id(), text: presented.text().to_vec().into(), record, asked };
                 self.check_key(call, presented, question, proof, render).map_err(unproven)?
             }
-            Ok(Credential::Site(id)) => render(&decide_public(&self.index.held_site(*id), question)),
+            Ok(Credential::Site(id)) => render(&decide_public(self.index.site(*id).get(), question)),
             Err(code) => render(&Verdict { code: *code, ..Verdict::default() }),
         };
         let took = Duration::from_nanos(now().saturating_sub(asked));
@@ -155,9 +154,18 @@ impl Service {
     pub async fn settle<R>(&self, ask: impl Fn(Option<&Proof>) -> Result<R, Unproven>) -> Option<R> {
         match ask(None) {
             Ok(answer) => Some(answer),
-            // In a box: room for what hardly ever happens would be copied around with every call.
-            Err(unproven) => ask(Some(&Box::pin(self.prove(unproven)).await)).ok(),
+            Err(unproven) => self.ask_again(unproven, ask).await,
         }
+    }
+
+    /// Proves what has to be proven, and asks again with that. `None` is a doubt.
+    pub async fn ask_again<R>(
+        &self,
+        unproven: Unproven,
+        ask: impl Fn(Option<&Proof>) -> Result<R, Unproven>,
+    ) -> Option<R> {
+        // In a box: room for what hardly ever happens would be copied around with every call.
+        ask(Some(&Box::pin(self.prove(unproven)).await)).ok()
     }
 
     /// A refusal of what is not even a question.
@@ -204,7 +212,7 @@ impl Service {
     }
 
     /// Checks the argon2id record, in the bounded pool, and remembers the tag that the current pepper gives.
-    pub async fn prove(&self, unproven: Unproven) -> Proof {
+    async fn prove(&self, unproven: Unproven) -> Proof {
         Proof { asked: unproven.asked, outcome: self.check_record(unproven).await }
     }
 
@@ -240,11 +248,10 @@ impl Service {
 
     /// The wall clock, except that it never runs back.
     fn now(&self) -> Timestamp {
-        let now = clock_gettime(ClockId::Realtime);
+        let wall = Timestamp::now();
         // It fits until the year 2262.
-        let wall = now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec);
-        let latest = self.latest.fetch_max(wall, Ordering::Relaxed).max(wall);
-        let nanoseconds = i32::try_from(latest % 1_000_000_000).unwrap_or_default();
-        Timestamp::new(latest / 1_000_000_000, nanoseconds).unwrap_or(Timestamp::MAX)
+        let nanoseconds = i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX);
+        let latest = self.latest.fetch_max(nanoseconds, Ordering::Relaxed).max(nanoseconds);
+        Timestamp::from_nanosecond(latest.into()).unwrap_or(wall)
     }
 }

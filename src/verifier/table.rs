@@ -71,6 +71,11 @@ impl Place {
         let [.., tag] = mixed.to_le_bytes();
         Self { shard: part(52) % SHARDS, bucket: part(20), tag: tag.max(1) }
     }
+
+    /// The bucket that comes so many after the one where it belongs. There are as many as a power of two.
+    fn bucket<V>(self, buckets: &[Bucket<V>], step: usize) -> usize {
+        self.bucket.wrapping_add(step) & (buckets.len() - 1)
+    }
 }
 
 impl<V> Default for Table<V> {
@@ -84,7 +89,7 @@ impl<V> Table<V> {
     pub fn bring(&self, id: u64) {
         let place = Place::of(id);
         let buckets = self.shards[place.shard].buckets.load();
-        prefetch_index(&***buckets, place.bucket & (buckets.len() - 1));
+        prefetch_index(&***buckets, place.bucket(&buckets, 0));
     }
 
     /// Looks for a value. Its memory is being brought in when this returns.
@@ -201,14 +206,13 @@ fn empty<V>(buckets: usize) -> Box<[Bucket<V>]> {
 }
 
 /// All buckets, in the order in which an id looks for room.
-fn on_the_way<V>(buckets: &[Bucket<V>], place: Place) -> impl Iterator<Item = usize> + use<V> {
-    let last = buckets.len() - 1;
-    (0..=last).map(move |step| (place.bucket.wrapping_add(step)) & last)
+fn on_the_way<V>(buckets: &[Bucket<V>], place: Place) -> impl Iterator<Item = usize> {
+    (0..buckets.len()).map(move |step| place.bucket(buckets, step))
 }
 
 /// Most often one slot can be it at most, and whether it is can wait until its value is there.
 fn find<V>(buckets: &[Bucket<V>], id: u64, place: Place) -> Guard<Link<V>> {
-    let first = &buckets[place.bucket & (buckets.len() - 1)];
+    let first = &buckets[place.bucket(buckets, 0)];
     let tags = first.tags();
     let mut alike = alike(tags, place.tag);
     let found = match (alike.next(), alike.next()) {

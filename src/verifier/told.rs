@@ -35,15 +35,13 @@ impl Template {
         Some(Self { headers, places })
     }
 
-    /// With what tells the key.
-    pub(super) fn filled(&self, key: HeaderValue, key_id: HeaderValue, scopes: HeaderValue) -> HeaderMap {
+    /// With what tells the key; `None` is a doubt.
+    pub(super) fn filled(&self, key: HeaderValue, key_id: HeaderValue, scopes: HeaderValue) -> Option<HeaderMap> {
         let mut headers = self.headers.clone();
         for (place, told) in self.places.into_iter().zip([key, key_id, scopes]) {
-            if let Some(empty) = headers.values_mut().nth(place) {
-                *empty = told;
-            }
+            *headers.values_mut().nth(place)? = told;
         }
-        headers
+        Some(headers)
     }
 }
 

@@ -33,7 +33,9 @@ fn main() {
     let agent = Call { transport: Transport::auth, header: &|_| Some(b"curl/8.5.0 (a program)"), client: &|| None };
     let bare = Call::bare(Transport::auth);
     let at = Timestamp::now();
-    let count = |(id, live): &(KeyId, &Live), code, call: &Call<'_>| activity.count(live, *id, code, true, at, call);
+    let count = |(id, live): &(KeyId, &Live), code, call: &Call<'_>| {
+        activity.count(live, *id, code, true, at, &activity.caller(call))
+    };
     // The first call of each makes its counters.
     let ids: Vec<KeyId> = filled.known.iter().map(|text| presented(text).id()).collect();
     for &id in &ids {
@@ -67,14 +69,14 @@ fn main() {
 
 /// The decision alone, and with its call counted.
 fn beside(filled: &Filled, activity: &Activity, call: &Call<'_>) {
-    let question = Question::from_query("scope=orders:read", None).unwrap();
+    let question = Question::from_query("scope=orders:read", || None).unwrap();
     let now = Timestamp::now();
     let decision = |text: &str, is_counted: bool| {
         let presented = presented(text);
         let view = filled.index.look_up(&presented);
         let verdict = decide(&view, &question, now);
         if let Some(live) = verdict.attempted.filter(|_| is_counted) {
-            activity.count(live, presented.id(), verdict.code, verdict.holder.is_some(), now, call);
+            activity.count(live, presented.id(), verdict.code, verdict.holder.is_some(), now, &activity.caller(call));
         }
         assert_eq!(verdict.code, Code::Ok);
     };

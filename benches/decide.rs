@@ -55,7 +55,7 @@ fn row(size: usize) {
 }
 
 fn decisions(index: &Index, keys: &[String], expected: Code) -> f64 {
-    let question = Question::from_query("scope=orders:read", None).unwrap();
+    let question = Question::from_query("scope=orders:read", || None).unwrap();
     let now = Timestamp::now();
     timed(keys, |text| {
         let code = decide(&index.look_up(&presented(text)), &question, now).code;

@@ -78,7 +78,7 @@ fn no_file_of_the_source_is_longer_than_400_lines() {
 #[test]
 fn a_decision_allocates_nothing() {
     let filled = support::filled(1000);
-    let question = Question::from_query("scope=orders:read", None).unwrap();
+    let question = Question::from_query("scope=orders:read", || None).unwrap();
     let now = Timestamp::now();
     let unknown = support::minted(1);
     let ask = |text: &str| decide(&filled.index.look_up(&support::presented(text)), &question, now).code;

@@ -1,6 +1,7 @@
 //! Servers of the same stack that answer what the real one once answered, and look at nothing.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -11,6 +12,7 @@ use bytes::{Buf, BufMut, Bytes};
 use data_encoding::{Encoding, HEXLOWER};
 use envoy_types::ext_authz::v3::pb::{Authorization, AuthorizationServer, CheckRequest, CheckResponse};
 use futures::future::BoxFuture;
+use hyper::body::Incoming;
 use prost::Message;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -21,12 +23,13 @@ use super::child::heard;
 pub const HEX: Encoding = HEXLOWER;
 
 pub struct Answers {
-    pub http: Router,
+    pub http: Same,
     pub grpc: Router,
 }
 
 impl Answers {
-    /// Of a role: `noop` answers the same, `raw` as well and does not even read the protobuf, `empty` answers nothing.
+    /// Of a role: `noop` answers the same, `raw` as well and does not even read the protobuf or look for a route, `empty`
+    /// answers nothing.
     pub fn hear(role: &str) -> Self {
         let (mut headers, mut message) = (headers(&heard()), Bytes::from(heard()));
         if role == "empty" {
@@ -39,31 +42,49 @@ impl Answers {
             "raw" => grpc.add_service(Raw { message }),
             _ => grpc.add_service(AuthorizationServer::new(Fixed { response })),
         };
-        Self { http: http(headers), grpc: grpc.into_axum_router() }
+        Self { http: Same(Arc::new(headers)), grpc: grpc.into_axum_router() }
     }
 }
 
-fn http(headers: HeaderMap) -> Router {
-    Router::new().route_service("/auth", Same(Arc::new(headers)))
+/// The same answer to all that is asked over HTTP.
+#[derive(Clone)]
+pub struct Same(Arc<HeaderMap>);
+
+impl Same {
+    /// As a server of this stack has it, and with no more of axum's weight than that: no handler, no extractor.
+    pub fn routed(self) -> Router {
+        Router::new().route_service("/auth", self)
+    }
+
+    fn answer(&self) -> Ready<Result<Response<Body>, Infallible>> {
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().clone_from(&self.0);
+        ready(Ok(response))
+    }
 }
 
-/// Bears no more of axum's weight than what it is compared with.
-#[derive(Clone)]
-struct Same(Arc<HeaderMap>);
+/// Without axum.
+impl hyper::service::Service<Request<Incoming>> for Same {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn call(&self, _: Request<Incoming>) -> Self::Future {
+        self.answer()
+    }
+}
 
 impl Service<Request<Body>> for Same {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+    type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, _: Request<Body>) -> Self::Future {
-        let mut response = Response::new(Body::empty());
-        response.headers_mut().clone_from(&self.0);
-        std::future::ready(Ok(response))
+        self.answer()
     }
 }
 
@@ -113,10 +134,10 @@ impl Service<Request<body::Body>> for Raw {
 
 impl UnaryService<()> for Raw {
     type Response = Bytes;
-    type Future = std::future::Ready<Result<tonic::Response<Bytes>, Status>>;
+    type Future = Ready<Result<tonic::Response<Bytes>, Status>>;
 
     fn call(&mut self, _: tonic::Request<()>) -> Self::Future {
-        std::future::ready(Ok(tonic::Response::new(self.message.clone())))
+        ready(Ok(tonic::Response::new(self.message.clone())))
     }
 }
 

@@ -124,7 +124,7 @@ fn strangers(length: usize) -> Keys {
 
 pub async fn http(servers: &Servers, scale: Scale) {
     let connect = async |server: &Server, count| http1::to_verifier(&server.http, count).await;
-    let others = [&servers.noop, &servers.empty];
+    let others = [&servers.noop, &servers.raw, &servers.empty];
     Comparison { title: "HTTP /auth", bound: 0.9, lanes: CONNECTIONS, servers, scale }.run(connect, &others).await;
 }
 

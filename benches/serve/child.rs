@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use keywright::server::{Limits, Shutdown, bind, serve};
+use keywright::server::{self, Limits, Shutdown, bind, serve};
 use keywright::telemetry::{self, LogFormat};
 use keywright::verifier;
 use keywright::verifier::access_log::AccessLog;
@@ -36,12 +36,15 @@ pub async fn run(role: &str, keys: usize) {
             let grpc = verifier::grpc_router(service.clone(), Places::default(), shutdown.clone());
             let method_header = Some(axum::http::HeaderName::from_static("x-original-method"));
             let http =
-                http::router(Http { service, places: Places::default(), method_header, client_header: None }, || true);
+                http::routes(Http { service, places: Places::default(), method_header, client_header: None }, || true);
             listen(http, grpc, shutdown).await;
         }
         role => {
             let Answers { http, grpc } = Answers::hear(role);
-            listen(http, grpc, shutdown).await;
+            match role {
+                "raw" => listen(http, grpc, shutdown).await,
+                _ => listen(server::routed(http.routed()), grpc, shutdown).await,
+            }
         }
     }
 }
@@ -59,7 +62,7 @@ fn service(keys: usize) -> Arc<Service> {
     Arc::new(service)
 }
 
-async fn listen(http: Router, grpc: Router, shutdown: Shutdown) {
+async fn listen(http: impl server::Answers, grpc: Router, shutdown: Shutdown) {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
     let (http_listener, grpc_listener) = (bind(any).await.unwrap(), bind(any).await.unwrap());
     let address = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap();
@@ -71,7 +74,7 @@ async fn listen(http: Router, grpc: Router, shutdown: Shutdown) {
     let limits = Limits { connections: 16_384 };
     tokio::join!(
         serve(http_listener, http, limits, None, shutdown.clone()),
-        serve(grpc_listener, grpc, limits, None, shutdown),
+        serve(grpc_listener, server::routed(grpc), limits, None, shutdown),
     );
 }
 

@@ -86,7 +86,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let shutdown = Shutdown::on_signal(Duration::ZERO)?;
     let admin_server = {
         let limits = Limits { connections: server::ADMIN_CONNECTIONS };
-        tokio::spawn(server::serve(listener, admin.router(), limits, None, shutdown.clone()))
+        tokio::spawn(server::serve(listener, server::routed(admin.router()), limits, None, shutdown.clone()))
     };
     tokio::select! {
         () = shutdown.wait() => {}

@@ -25,7 +25,7 @@ mod serve;
 mod tls;
 
 pub use files::{open_as_many_files_as_allowed, prepare_for};
-pub use serve::{Limits, serve};
+pub use serve::{Answers, Limits, routed, serve};
 pub use tls::{Tls, TlsError, TlsFiles};
 
 /// The longest pause between two attempts to reach the API server.
@@ -98,7 +98,8 @@ impl Shutdown {
 
     /// Has a signal come?
     pub fn is_asked_for(&self) -> bool {
-        *self.asked_for.borrow()
+        // It changes only once, and of this receiver nothing is ever marked as seen. To borrow the value would take a lock.
+        self.asked_for.has_changed().unwrap_or(true)
     }
 
     /// Returns when a signal has come.

@@ -1,14 +1,16 @@
 //! Accepts connections within bounds: so many at once, so long for a handshake or a request's head, so large a head.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
-use axum::middleware::map_response;
+use axum::http::{HeaderValue, Request};
 use axum::response::Response;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -50,9 +52,25 @@ pub struct Limits {
     pub connections: usize,
 }
 
+/// What answers.
+pub trait Answers:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send + Sync + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send + Sync + 'static
+{
+}
+
+/// What the routes of a router answer.
+pub fn routed(router: Router) -> impl Answers {
+    TowerToHyperService::new(router)
+}
+
 /// Serves until told to stop; then takes no more connections and lets the requests under way finish.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: Option<Tls>, shutdown: Shutdown) {
-    let connections = Arc::new(Semaphore::new(limits.connections));
+pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits, tls: Option<Tls>, shutdown: Shutdown) {
+    let (answers, connections) = (Arc::new(answers), Arc::new(Semaphore::new(limits.connections)));
     let graceful = GracefulShutdown::new();
     loop {
         let stream = tokio::select! {
@@ -71,9 +89,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, tls: O
             continue;
         };
         let (tls, watcher, shutdown) = (tls.clone(), graceful.watcher(), shutdown.clone());
-        let router = router.clone();
+        let answers = answers.clone();
         tokio::spawn(async move {
-            converse(stream, router, tls, watcher, shutdown).await;
+            converse(stream, answers, tls, watcher, shutdown).await;
             drop(permit);
         });
     }
@@ -94,7 +112,7 @@ async fn turn_away(mut stream: TcpStream, is_tls: bool) {
     }
 }
 
-async fn converse(stream: TcpStream, router: Router, tls: Option<Tls>, watcher: Watcher, shutdown: Shutdown) {
+async fn converse(stream: TcpStream, answers: impl Answers, tls: Option<Tls>, watcher: Watcher, shutdown: Shutdown) {
     // Answers are small, and the caller waits for each.
     let _ = stream.set_nodelay(true);
     let greeted = tokio::select! {
@@ -103,17 +121,7 @@ async fn converse(stream: TcpStream, router: Router, tls: Option<Tls>, watcher: 
         () = shutdown.wait() => None,
     };
     let Some((stream, is_http2)) = greeted else { return };
-    if is_http2 {
-        speak(stream, true, router, watcher).await;
-    } else {
-        let closing = map_response(move |mut response: Response| {
-            if shutdown.is_asked_for() {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            std::future::ready(response)
-        });
-        speak(stream, false, router.layer(closing), watcher).await;
-    }
+    speak(stream, is_http2, answers, watcher, shutdown).await;
 }
 
 /// Until it is known what is spoken. hyper would wait for ever for the first bytes, and for all of HTTP/2's preface.
@@ -152,7 +160,7 @@ async fn preface(mut stream: impl Stream + 'static, is_http2: bool) -> Option<Bo
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-async fn speak(stream: Box<dyn Stream>, is_http2: bool, router: Router, watcher: Watcher) {
+async fn speak(stream: Box<dyn Stream>, is_http2: bool, answers: impl Answers, watcher: Watcher, shutdown: Shutdown) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let largest = usize::try_from(LARGEST_HEAD).unwrap_or(usize::MAX);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(largest);
@@ -166,7 +174,19 @@ async fn speak(stream: Box<dyn Stream>, is_http2: bool, router: Router, watcher:
         .keep_alive_interval(PING.0)
         .keep_alive_timeout(PING.1);
     let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let answer = service_fn(|request| {
+        let answer = answers.call(request);
+        // Who asked before the signal is told with the next answer.
+        let is_last = !is_http2 && shutdown.is_asked_for();
+        async move {
+            let mut response = answer.await?;
+            if is_last {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), answer).into_owned();
     // How a connection ended is its peer's affair.
     let _ = watcher.watch(connection).await;
 }

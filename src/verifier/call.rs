@@ -2,14 +2,19 @@
 
 use std::net::IpAddr;
 
+use http::HeaderName;
+
 use super::metrics::Transport;
+
+/// By W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A call, as its transport brings it. Headers are looked at only where somebody wants them.
 pub struct Call<'r> {
     /// How it came in.
     pub transport: Transport,
-    /// The value of a header of the client's request, by its name in lower case.
-    pub header: &'r (dyn Fn(&'static str) -> Option<&'r [u8]> + Sync),
+    /// The value of a header of the client's request.
+    pub header: &'r (dyn Fn(&HeaderName) -> Option<&'r [u8]> + Sync),
     /// The address that the client's request came from, as the gateway says it.
     pub client: &'r (dyn Fn() -> Option<IpAddr> + Sync),
 }
@@ -22,7 +27,7 @@ impl<'r> Call<'r> {
 
     /// The trace that it belongs to, by W3C Trace Context: 32 hexadecimal digits, the second field of `traceparent`.
     pub fn trace_id(&self) -> Option<&'r str> {
-        let text = std::str::from_utf8((self.header)("traceparent")?).ok()?;
+        let text = std::str::from_utf8((self.header)(&TRACEPARENT)?).ok()?;
         let id = text.split('-').nth(1)?;
         (id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
     }

@@ -5,22 +5,23 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{BoxError, Router, extract};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use tower_service::Service;
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, Problem};
@@ -53,16 +54,14 @@ pub struct Http {
 
 /// The public routes. `/readyz` is for gateways that look which of several verifiers to ask, as gRPC's health service is: the
 /// admin port is none of their business.
-pub fn router(http: Http, is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Router {
+pub fn routes(http: Http, is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Routes {
     let http = Arc::new(http);
-    let auth = |form| Auth { http: http.clone(), form };
-    Router::new()
+    let others = Router::new()
         .route("/readyz", get(async move || if is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }))
-        .route_service("/auth", auth(Form::Query))
-        .route_service("/auth/{*question}", auth(Form::Path))
         .route("/v1/verify", post(verify))
         .fallback(async || problem(404, "Not found", "Ask /auth or /v1/verify."))
-        .with_state(http)
+        .with_state(http.clone());
+    Routes { http, others: TowerToHyperService::new(others) }
 }
 
 /// A panic of ours is a doubt like any other; without this it would only end the connection.
@@ -85,7 +84,16 @@ enum Form {
 }
 
 impl Form {
-    fn question(self, uri: &Uri, method: Option<&[u8]>) -> Result<Question, QuestionError> {
+    /// Of a path; `None` is that of another route.
+    fn of(path: &str) -> Option<Self> {
+        match path.strip_prefix("/auth")? {
+            "" => Some(Self::Query),
+            rest if rest.len() > 1 && rest.starts_with('/') => Some(Self::Path),
+            _ => None,
+        }
+    }
+
+    fn question<'m>(self, uri: &Uri, method: impl Fn() -> Option<&'m [u8]>) -> Result<Question, QuestionError> {
         match self {
             Self::Query => Question::from_query(uri.query().unwrap_or_default(), method),
             Self::Path => Question::from_path(uri.path().strip_prefix("/auth/").unwrap_or_default(), method),
@@ -93,38 +101,40 @@ impl Form {
     }
 }
 
-/// `/auth`. No handler of axum's: it would take the request apart, put it together again, and keep it in a future of its own,
-/// for answers that are there at once.
-#[derive(Clone)]
-struct Auth {
+/// All routes. `/auth` is answered before axum looks for one: it would put the request's body into a box, copy the request
+/// from future to future and box those, which together takes almost half as long as the verdict.
+pub struct Routes {
     http: Arc<Http>,
-    form: Form,
+    others: TowerToHyperService<Router>,
 }
 
-impl Service<Request> for Auth {
+impl<B> Service<Request<B>> for Routes
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
     type Response = Response;
     type Error = Infallible;
     type Future = Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        match catch_unwind(AssertUnwindSafe(|| self.http.answer(request.uri(), request.headers(), self.form, None))) {
+    fn call(&self, request: Request<B>) -> Self::Future {
+        let Some(form) = Form::of(request.uri().path()) else {
+            return Either::Right(self.others.call(request).boxed());
+        };
+        match catch_unwind(AssertUnwindSafe(|| self.http.answer(request.uri(), request.headers(), form, None))) {
             Ok(Ok(response)) => Either::Left(ready(Ok(response))),
-            Ok(Err(unproven)) => Either::Right(self.clone().answer_later(request.into_parts().0, unproven).boxed()),
+            Ok(Err(unproven)) => {
+                let later = answer_later(self.http.clone(), request.into_parts().0, form, unproven);
+                Either::Right(later.map(Ok).boxed())
+            }
             Err(_) => Either::Left(ready(Ok(doubt()))),
         }
     }
 }
 
-impl Auth {
-    async fn answer_later(self, Parts { uri, headers, .. }: Parts, unproven: Unproven) -> Result<Response, Infallible> {
-        let ask = |proof: Option<&Proof>| self.http.answer(&uri, &headers, self.form, proof);
-        let answer = self.http.service.ask_again(unproven, ask);
-        Ok(survived(answer.map(|answer| answer.unwrap_or_else(doubt))).await)
-    }
+async fn answer_later(http: Arc<Http>, Parts { uri, headers, .. }: Parts, form: Form, unproven: Unproven) -> Response {
+    let ask = |proof: Option<&Proof>| http.answer(&uri, &headers, form, proof);
+    let answer = http.service.ask_again(unproven, ask);
+    survived(answer.map(|answer| answer.unwrap_or_else(doubt))).await
 }
 
 impl Http {
@@ -138,14 +148,14 @@ impl Http {
     fn answer(&self, uri: &Uri, headers: &HeaderMap, form: Form, proof: Option<&Proof>) -> Result<Response, Unproven> {
         let credential = self.places.find(headers);
         self.service.bring(&credential);
-        let question = match form.question(uri, self.method(headers)) {
+        let question = match form.question(uri, || self.method(headers)) {
             Ok(question) => question,
             Err(error) => {
                 let render = |verdict: &Verdict<'_>| Answer::bad_route(verdict.code, &error.to_string());
                 return Ok(respond(self.service.refuse(Code::BadRoute, Transport::auth, render)));
             }
         };
-        let header = |name: &'static str| Some(headers.get(name)?.as_bytes());
+        let header = |name: &HeaderName| Some(headers.get(name)?.as_bytes());
         let client =
             || std::str::from_utf8(headers.get(self.client_header.as_ref()?)?.as_bytes()).ok()?.trim().parse().ok();
         let call = Call { transport: Transport::auth, header: &header, client: &client };
@@ -217,11 +227,11 @@ struct VerifyAnswer {
     metadata: BTreeMap<String, String>,
 }
 
-async fn verify(State(http): State<Arc<Http>>, request: Request) -> Response {
+async fn verify(State(http): State<Arc<Http>>, request: extract::Request) -> Response {
     survived(verified(&http, request)).await
 }
 
-async fn verified(http: &Http, request: Request) -> Response {
+async fn verified(http: &Http, request: extract::Request) -> Response {
     let body = match timeout(BODY_PATIENCE, to_bytes(request.into_body(), MAX_CREDENTIAL_LEN)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
@@ -274,4 +284,20 @@ fn verify_answer(verdict: &Verdict<'_>) -> Response {
         answer.metadata = metadata(holder);
     }
     json(StatusCode::OK, &answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_auth_and_what_is_below_it_is_a_question() {
+        for path in ["/auth/", "/authority", "/auth.", "/AUTH", "//auth", "/", "/v1/auth", "/v1/verify"] {
+            assert!(Form::of(path).is_none(), "{path}");
+        }
+        assert!(matches!(Form::of("/auth"), Some(Form::Query)));
+        for path in ["/auth/-/", "/auth/scope=any/-/", "/auth//"] {
+            assert!(matches!(Form::of(path), Some(Form::Path)), "{path}");
+        }
+    }
 }

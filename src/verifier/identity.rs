@@ -83,7 +83,7 @@ pub fn headers(verdict: &Verdict<'_>) -> Option<HeaderMap> {
         return Some(named.chain(of_all).collect());
     };
     let KeyIdentity { key, key_id, scopes } = KeyIdentity::of(holder)?;
-    holder.account.told.headers.as_ref()?.filled(key, key_id, scopes)
+    Some(holder.account.told.headers.as_ref()?.filled(key, key_id, scopes))
 }
 
 fn effective(holder: &Holder<'_>) -> Option<HeaderValue> {

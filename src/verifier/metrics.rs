@@ -191,11 +191,12 @@ struct Latency {
 
 impl Latency {
     fn observe(&self, time: Duration) {
-        let microseconds = u64::try_from(time.as_nanos().div_ceil(1000)).unwrap_or(u64::MAX);
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let microseconds = nanoseconds.div_ceil(1000);
         // 1 is in the first bucket, 2 in the second, 3 and 4 in the third.
         let bucket = (u64::BITS - microseconds.saturating_sub(1).leading_zeros()) as usize;
         self.buckets[bucket.min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
-        self.nanoseconds.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {

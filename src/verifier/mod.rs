@@ -126,8 +126,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let tls = config.tls.map(server::Tls::load).transpose()?;
     server::prepare_for(2 * config.connections + server::ADMIN_CONNECTIONS);
     let admin_limits = Limits { connections: server::ADMIN_CONNECTIONS };
-    let admin_server =
-        tokio::spawn(server::serve(admin_listener, admin.router(), admin_limits, None, shutdown.clone()));
+    let admin_server = tokio::spawn(server::serve(
+        admin_listener,
+        server::routed(admin.router()),
+        admin_limits,
+        None,
+        shutdown.clone(),
+    ));
     let name = process_name();
     let flusher = Arc::new(Flusher::new(service.clone(), client.clone(), name.clone(), config.activity_budget));
     let flushing = tokio::spawn({
@@ -143,7 +148,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let over_grpc = async {
         if let Some(listener) = grpc_listener {
             let router = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
-            server::serve(listener, router, limits, tls.clone(), shutdown.clone()).await;
+            server::serve(listener, server::routed(router), limits, tls.clone(), shutdown.clone()).await;
         }
     };
     let (ready, stopping) = (service.clone(), shutdown.clone());
@@ -157,7 +162,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let grpc_address = config.grpc.map_or("off".to_owned(), |address| address.to_string());
     tracing::info!(address = %config.listen, grpc = grpc_address, namespaces = %config.namespaces, "answering /auth, /v1/verify and ext_authz");
     tokio::join!(
-        server::serve(listener, http::router(http, is_ready), limits, tls.clone(), shutdown.clone()),
+        server::serve(listener, http::routes(http, is_ready), limits, tls.clone(), shutdown.clone()),
         over_grpc,
     );
     // A connection that would not end may ask on; nothing is allowed any more. So nobody need wait for what this verifier knows.

@@ -87,16 +87,21 @@ pub enum QuestionError {
 }
 
 impl Question {
-    /// Parses the query of `/auth`. `method` is the original request's, from the gateway's own header.
-    pub fn from_query(query: &str, method: Option<&[u8]>) -> Result<Self, QuestionError> {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        Self::from_pairs(pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(decoded), method, false)
+    /// Parses the query of `/auth`. `method` is the original request's, from the gateway's own header; it is asked for only
+    /// where the answer depends on it.
+    pub fn from_query<'m>(query: &str, method: impl Fn() -> Option<&'m [u8]>) -> Result<Self, QuestionError> {
+        let mut reading = Reading::new(method);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            reading.take_encoded(name, value)?;
+        }
+        reading.question()
     }
 
     /// Parses the path after `/auth/`: the same pairs as segments, up to the segment `-`; what follows is the client's and
     /// counts for nothing. A segment without `=` goes on with the one before, so that `account=shop/acme` can be written
     /// as it is.
-    pub fn from_path(path: &str, method: Option<&[u8]>) -> Result<Self, QuestionError> {
+    pub fn from_path<'m>(path: &str, method: impl Fn() -> Option<&'m [u8]>) -> Result<Self, QuestionError> {
         let mut pairs: Vec<(&str, String)> = Vec::new();
         let mut is_ended = false;
         for segment in path.split('/') {
@@ -117,7 +122,11 @@ impl Question {
         if !is_ended {
             return Err(QuestionError::Unended);
         }
-        Self::from_pairs(pairs.iter().map(|(name, value)| decoded((name, value))), method, false)
+        let mut reading = Reading::new(method);
+        for (name, value) in &pairs {
+            reading.take_encoded(name, value)?;
+        }
+        reading.question()
     }
 
     /// Parses what Envoy passes along from its route, where `method` is known for certain. A list of accounts is
@@ -127,47 +136,20 @@ impl Question {
         method: &[u8],
     ) -> Result<Self, QuestionError> {
         let text = |bytes| std::str::from_utf8(bytes).map_err(|_| QuestionError::Extensions);
-        let mut pairs = Vec::new();
+        let mut reading = Reading::new(|| Some(method));
         for (name, value) in extensions {
-            let (name, value) = (text(name)?, text(value)?);
-            let parts: Vec<&str> = match name {
-                "account" => value.split([',', ' ']).filter(|part| !part.is_empty()).collect(),
-                _ => vec![value],
-            };
-            // An empty list must not become no list: that would accept every account.
-            let parts = if parts.is_empty() { vec![""] } else { parts };
-            pairs.extend(parts.into_iter().map(|part| Ok((Cow::Borrowed(name), Cow::Borrowed(part)))));
-        }
-        Self::from_pairs(pairs.into_iter(), Some(method), true)
-    }
-
-    fn from_pairs<'p>(
-        pairs: impl Iterator<Item = Result<(Cow<'p, str>, Cow<'p, str>), QuestionError>>,
-        method: Option<&[u8]>,
-        may_strip: bool,
-    ) -> Result<Self, QuestionError> {
-        let mut need = None;
-        let mut question = Self { need: Need::Any, accounts: Vec::new(), metadata: false, strip_key: false };
-        for pair in pairs {
-            let (name, value) = pair?;
-            let mut asked = None;
-            match &*name {
-                "scope" => asked = Some(parse_need(&value)?),
-                "resource" => {
-                    let action = action_of(method.ok_or(QuestionError::Method)?);
-                    asked = Some(Need::Scope(Scope::new(&value, action)?));
+            match (text(name)?, text(value)?) {
+                ("strip-key", value) => reading.question.strip_key = parse_flag("strip-key", value)?,
+                ("account", value) => {
+                    let mut accounts = value.split([',', ' ']).filter(|account| !account.is_empty());
+                    // An empty list must not become no list: that would accept every account.
+                    reading.take("account", accounts.next().unwrap_or_default())?;
+                    accounts.try_for_each(|account| reading.take("account", account))?;
                 }
-                "account" => question.accounts.push(AccountName::parse(&value)?),
-                "metadata" => question.metadata = parse_flag("metadata", &value)?,
-                "strip-key" if may_strip => question.strip_key = parse_flag("strip-key", &value)?,
-                other => return Err(QuestionError::Parameter(other.to_owned())),
-            }
-            if asked.is_some() && std::mem::replace(&mut need, asked).is_some() {
-                return Err(QuestionError::Twice);
+                (name, value) => reading.take(name, value)?,
             }
         }
-        question.need = need.ok_or(QuestionError::Nothing)?;
-        Ok(question)
+        reading.question()
     }
 
     /// The question of `/v1/verify`: without a scope, "who is it?".
@@ -183,6 +165,47 @@ impl Question {
     /// Are keys of this account accepted?
     pub fn accepts(&self, (namespace, account): (&str, &str)) -> bool {
         self.accounts.is_empty() || self.accounts.iter().any(|a| &*a.namespace == namespace && &*a.name == account)
+    }
+}
+
+/// A question of which some parameters have been read.
+struct Reading<M> {
+    method: M,
+    /// What it needs, once that has been read.
+    need: Option<Need>,
+    question: Question,
+}
+
+impl<'m, M: Fn() -> Option<&'m [u8]>> Reading<M> {
+    fn new(method: M) -> Self {
+        let question = Question { need: Need::Any, accounts: Vec::new(), metadata: false, strip_key: false };
+        Self { method, need: None, question }
+    }
+
+    fn take_encoded(&mut self, name: &str, value: &str) -> Result<(), QuestionError> {
+        self.take(&percent_decode(name)?, &percent_decode(value)?)
+    }
+
+    fn take(&mut self, name: &str, value: &str) -> Result<(), QuestionError> {
+        match name {
+            "scope" => self.ask(parse_need(value)?)?,
+            "resource" => {
+                let action = action_of((self.method)().ok_or(QuestionError::Method)?);
+                self.ask(Need::Scope(Scope::new(value, action)?))?;
+            }
+            "account" => self.question.accounts.push(AccountName::parse(value)?),
+            "metadata" => self.question.metadata = parse_flag("metadata", value)?,
+            other => return Err(QuestionError::Parameter(other.to_owned())),
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, need: Need) -> Result<(), QuestionError> {
+        if self.need.replace(need).is_some() { Err(QuestionError::Twice) } else { Ok(()) }
+    }
+
+    fn question(self) -> Result<Question, QuestionError> {
+        Ok(Question { need: self.need.ok_or(QuestionError::Nothing)?, ..self.question })
     }
 }
 
@@ -211,10 +234,6 @@ fn parse_flag(name: &'static str, text: &str) -> Result<bool, QuestionError> {
         "false" => Ok(false),
         other => Err(QuestionError::Flag(name, other.to_owned())),
     }
-}
-
-fn decoded<'p>((name, value): (&'p str, &'p str)) -> Result<(Cow<'p, str>, Cow<'p, str>), QuestionError> {
-    Ok((percent_decode(name)?, percent_decode(value)?))
 }
 
 /// RFC 9110 calls these methods safe; all others, known or not, may write.
@@ -266,7 +285,7 @@ mod tests {
             ("scope=any", None, Need::Any),
             ("scope=public", None, Need::Public),
         ] {
-            let question = Question::from_query(query, method.map(str::as_bytes)).unwrap();
+            let question = Question::from_query(query, || method.map(str::as_bytes)).unwrap();
             assert_eq!(question.need, need, "{query}");
             assert!(question.accepts(("anywhere", "anyone")));
         }
@@ -274,15 +293,15 @@ mod tests {
 
     #[test]
     fn a_route_may_name_the_accounts_that_it_accepts() {
-        let question = Question::from_query("scope=any&account=shop/acme&account=shop/globex", None).unwrap();
+        let question = Question::from_query("scope=any&account=shop/acme&account=shop/globex", || None).unwrap();
         assert!(question.accepts(("shop", "acme")) && question.accepts(("shop", "globex")));
         assert!(!question.accepts(("shop", "initech")) && !question.accepts(("other", "acme")));
     }
 
     #[test]
     fn a_question_in_the_path_is_the_same_and_ends_where_the_client_begins() {
-        let of = |path: &str| Question::from_path(path, Some(b"GET"));
-        let same = Question::from_query("scope=orders:read&account=shop/acme&metadata=true", None).unwrap();
+        let of = |path: &str| Question::from_path(path, || Some(b"GET"));
+        let same = Question::from_query("scope=orders:read&account=shop/acme&metadata=true", || None).unwrap();
         for path in [
             "scope=orders:read/account=shop/acme/metadata=true/-/",
             "scope=orders%3Aread/account=shop%2Facme/metadata=true/-",
@@ -334,8 +353,8 @@ mod tests {
             ("scope=%zz", QuestionError::Encoding),
             ("scope=%ff", QuestionError::Encoding),
         ] {
-            assert_eq!(Question::from_query(query, Some(b"GET")), Err(error), "{query}");
+            assert_eq!(Question::from_query(query, || Some(b"GET")), Err(error), "{query}");
         }
-        assert_eq!(Question::from_query("resource=orders", None), Err(QuestionError::Method));
+        assert_eq!(Question::from_query("resource=orders", || None), Err(QuestionError::Method));
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::access_log::{AccessLog, Line};
-use super::activity::Activity;
+use super::activity::{Activity, Caller};
 use super::call::Call;
 use super::code::Code;
 use super::credential::Credential;
@@ -21,6 +21,7 @@ use super::index::Index;
 use super::live::Live;
 use super::metrics::{Metrics, Transport};
 use super::question::Question;
+use super::subject::{nanos, timestamp};
 use crate::key::{self, KeyId, Parsed, Presented};
 
 /// How long a check may wait for its turn in the argon2id pool before it is refused.
@@ -184,7 +185,8 @@ impl Service {
         proof: Option<&Proof>,
         render: impl Fn(&Verdict<'_>) -> R,
     ) -> Result<R, Arc<String>> {
-        let (view, now) = (self.index.look_up(presented), self.now());
+        // All that needs no value is done while it comes in.
+        let (view, now, caller) = (self.index.look_up(presented), self.now(), self.activity.caller(call));
         let mut verdict = decide(&view, question, now);
         if let Some(record) = verdict.unproven.and_then(Live::record) {
             match proof {
@@ -197,15 +199,15 @@ impl Service {
             }
         }
         let answer = render(&verdict);
-        self.count(call, presented, &verdict, now);
+        self.count(presented, &verdict, now, &caller);
         Ok(answer)
     }
 
     /// Counts what was said of a key that exists.
-    fn count(&self, call: &Call<'_>, presented: &Presented<'_>, verdict: &Verdict<'_>, now: Timestamp) {
+    fn count(&self, presented: &Presented<'_>, verdict: &Verdict<'_>, now: Timestamp, caller: &Caller<'_, '_>) {
         if let Some(live) = verdict.attempted.filter(|_| verdict.code != Code::NotReady) {
             let id = presented.id();
-            if let Some(usage) = self.activity.count(live, id, verdict.code, verdict.holder.is_some(), now, call) {
+            if let Some(usage) = self.activity.count(live, id, verdict.code, verdict.holder.is_some(), now, caller) {
                 self.index.remember_usage(id, live.subject().uid(), &usage);
             }
         }
@@ -249,9 +251,8 @@ impl Service {
     /// The wall clock, except that it never runs back.
     fn now(&self) -> Timestamp {
         let wall = Timestamp::now();
-        // It fits until the year 2262.
-        let nanoseconds = i64::try_from(wall.as_nanosecond()).unwrap_or(i64::MAX);
-        let latest = self.latest.fetch_max(nanoseconds, Ordering::Relaxed).max(nanoseconds);
-        Timestamp::from_nanosecond(latest.into()).unwrap_or(wall)
+        let nanoseconds = nanos(wall);
+        let latest = self.latest.fetch_max(nanoseconds, Ordering::Relaxed);
+        if latest <= nanoseconds { wall } else { timestamp(latest).unwrap_or(wall) }
     }
 }

@@ -1,7 +1,7 @@
 //! What upstreams are told of all callers of an account alike, rendered when the account changes.
 
 use http::header::CACHE_CONTROL;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::code::Code;
 use super::headers::{ACCOUNT, CODE_HEADER, KEY, KEY_ID, NO_STORE, SCOPES, SITE_ID};
@@ -21,27 +21,27 @@ pub(super) struct Told {
     pub(super) headers: Option<Template>,
 }
 
-/// Headers, and the places of those that tell the key: to find them by their names is to compare each with all.
+/// Headers, of which the first tell the key: to find them by their names is to compare each with all.
 #[derive(Clone)]
-pub(super) struct Template {
-    headers: HeaderMap,
-    places: [usize; 3],
-}
+pub(super) struct Template(HeaderMap);
 
 impl Template {
-    fn new(headers: HeaderMap) -> Option<Self> {
-        let place = |wanted| headers.keys().position(|name| *name == wanted);
-        let places = [place(KEY)?, place(KEY_ID)?, place(SCOPES)?];
-        Some(Self { headers, places })
+    /// What tells the key, in the order in which it is filled in.
+    const OF_KEY: [HeaderName; 3] = [KEY, KEY_ID, SCOPES];
+
+    fn new(others: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> Option<Self> {
+        let of_key = Self::OF_KEY.map(|name| (name, HeaderValue::from_static("")));
+        let headers: HeaderMap = of_key.into_iter().chain(others).collect();
+        headers.keys().take(3).eq(&Self::OF_KEY).then_some(Self(headers))
     }
 
-    /// With what tells the key; `None` is a doubt.
-    pub(super) fn filled(&self, key: HeaderValue, key_id: HeaderValue, scopes: HeaderValue) -> Option<HeaderMap> {
-        let mut headers = self.headers.clone();
-        for (place, told) in self.places.into_iter().zip([key, key_id, scopes]) {
-            *headers.values_mut().nth(place)? = told;
+    /// With what tells the key.
+    pub(super) fn filled(&self, key: HeaderValue, key_id: HeaderValue, scopes: HeaderValue) -> HeaderMap {
+        let mut headers = self.0.clone();
+        for (value, told) in headers.values_mut().zip([key, key_id, scopes]) {
+            *value = told;
         }
-        Some(headers)
+        headers
     }
 }
 
@@ -51,7 +51,7 @@ impl Told {
         let whole = |level| scopes(&Grant::new::<&str>(level, &[]).ok()?.under(ceiling?));
         let site_id = site_id.and_then(|id| HeaderValue::try_from(id.as_str()).ok());
         Self {
-            headers: account.and_then(|account| Template::new(headers(account, site_id.as_ref()))),
+            headers: account.and_then(|account| Template::new(of_account(account, site_id.as_ref()))),
             site_id,
             full: whole(AccessLevel::Full),
             read_only: whole(AccessLevel::ReadOnly),
@@ -59,11 +59,10 @@ impl Told {
     }
 }
 
-fn headers(account: &HeaderValue, site_id: Option<&HeaderValue>) -> HeaderMap {
-    let empty = || HeaderValue::from_static("");
-    let of_account = [(ACCOUNT, account.clone()), (KEY, empty()), (KEY_ID, empty()), (SCOPES, empty())];
+/// What is told of all keys of an account alike.
+fn of_account(account: &HeaderValue, site_id: Option<&HeaderValue>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let of_all = [(CODE_HEADER, HeaderValue::from_static(Code::Ok.as_str())), (CACHE_CONTROL, NO_STORE)];
-    of_account.into_iter().chain(site_id.map(|id| (SITE_ID, id.clone()))).chain(of_all).collect()
+    [(ACCOUNT, account.clone())].into_iter().chain(site_id.map(|id| (SITE_ID, id.clone()))).chain(of_all)
 }
 
 /// As upstreams are told; `None` is a doubt.

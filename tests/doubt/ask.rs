@@ -10,13 +10,13 @@ use envoy_types::ext_authz::v3::pb::{CheckRequest, CheckResponse, HttpResponse};
 use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Attributes};
 use http::{Request, Response};
+use hyper::service::Service;
 use keywright::verifier::ext_authz::wire;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use prost::Message;
 use serde_json::{Map, Value};
-use tonic::codegen::Service;
 
 use super::fault::Fault;
 use super::world::{NEW, OLD, SITE, UNKNOWN, Verifier};
@@ -211,8 +211,7 @@ async fn verify(verifier: &Verifier, ask: &Ask, fault: &Fault) -> Told {
 }
 
 async fn answered(verifier: &Verifier, request: Request<axum::body::Body>) -> Response<axum::body::Body> {
-    let mut router = verifier.http.clone();
-    let Ok(answer) = router.call(request).await;
+    let Ok(answer) = verifier.http.call(request).await;
     answer
 }
 

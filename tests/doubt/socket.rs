@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
-use keywright::server::{Limits, Shutdown, serve};
+use keywright::server::{Limits, Shutdown, routed, serve};
 use keywright::verifier::ext_authz::server::Server;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -175,13 +175,13 @@ async fn served(world: &World) -> [String; 2] {
     let Verifier { http, grpc } = Verifier::of(world, 1);
     let grpc = tonic::service::Routes::new(Server::new(grpc)).into_axum_router();
     let shutdown = Shutdown::on_signal(Duration::ZERO).unwrap();
-    let mut addresses = Vec::new();
-    for router in [http, grpc] {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        addresses.push(listener.local_addr().unwrap().to_string());
-        tokio::spawn(serve(listener, router, CONNECTIONS, None, shutdown.clone()));
-    }
-    addresses.try_into().unwrap()
+    let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listeners = [listener().await, listener().await];
+    let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap().to_string());
+    let [over_http, over_grpc] = listeners;
+    tokio::spawn(serve(over_http, http, CONNECTIONS, None, shutdown.clone()));
+    tokio::spawn(serve(over_grpc, routed(grpc), CONNECTIONS, None, shutdown));
+    addresses
 }
 
 #[test]

@@ -11,7 +11,7 @@ use keywright::key::{Credential, Entry, Hasher, Owner, Pepper, Plaintext, SiteId
 use keywright::verifier::access_log::AccessLog;
 use keywright::verifier::ext_authz::ExtAuthz;
 use keywright::verifier::freshness::{Progress, WATCHES, now};
-use keywright::verifier::http::{Http, router};
+use keywright::verifier::http::{Http, Routes, routes};
 use keywright::verifier::index::Index;
 use keywright::verifier::metrics::Metrics;
 use keywright::verifier::service::Service;
@@ -256,7 +256,7 @@ impl World {
 
 /// A verifier without a cluster, a process and a socket.
 pub struct Verifier {
-    pub http: axum::Router,
+    pub http: Routes,
     pub grpc: ExtAuthz,
 }
 
@@ -275,7 +275,7 @@ impl Verifier {
         let service = Arc::new(service);
         let places = keywright::verifier::credential::Places::default();
         let method_header = Some(http::HeaderName::from_static("x-original-method"));
-        let http = router(
+        let http = routes(
             Http { service: service.clone(), places: places.clone(), method_header, client_header: None },
             || true,
         );

@@ -58,5 +58,5 @@ pub fn read_only() -> Grant {
 }
 
 pub fn route(query: &str) -> Question {
-    Question::from_query(query, None).unwrap()
+    Question::from_query(query, || None).unwrap()
 }

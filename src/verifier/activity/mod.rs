@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::header::USER_AGENT;
 use jiff::Timestamp;
 
 use super::call::Call;
@@ -52,10 +53,24 @@ pub struct Activity {
     names: Mutex<HashMap<u32, Box<str>>>,
 }
 
+/// Who calls.
+pub struct Caller<'c, 'r> {
+    call: &'c Call<'r>,
+    /// The product in its `User-Agent`, with its hash.
+    product: Option<(u32, &'r [u8])>,
+}
+
 impl Activity {
     /// Nothing yet.
     pub fn new(noted: Sources) -> Self {
         Self { noted, ..Self::default() }
+    }
+
+    /// Who calls. No value is needed to tell, so it is told while one is waited for.
+    pub fn caller<'c, 'r>(&self, call: &'c Call<'r>) -> Caller<'c, 'r> {
+        let agent = if self.noted >= Sources::Products { (call.header)(&USER_AGENT) } else { None };
+        let product = agent.map(product).filter(|product| !product.is_empty());
+        Caller { call, product: product.map(|product| (hash_of(product), product)) }
     }
 
     /// Counts a call with a value that exists. `is_holder` when its secret was right: only then is it noted who calls. What
@@ -67,13 +82,13 @@ impl Activity {
         code: Code,
         is_holder: bool,
         at: Timestamp,
-        call: &Call<'_>,
+        caller: &Caller<'_, '_>,
     ) -> Option<Arc<Usage>> {
         let made = live.usage.is_none().then(|| self.ledger().usage(id, live.subject()));
         let usage = live.usage.as_ref().or(made.as_ref())?;
         let seconds = Seconds::try_from(at.as_second()).unwrap_or_default();
         if is_holder {
-            self.note(usage, seconds, call);
+            self.note(usage, seconds, caller);
         }
         if usage.count(code, seconds) {
             self.ledger().touch(id, live.subject(), usage, now());
@@ -81,22 +96,19 @@ impl Activity {
         made
     }
 
-    fn note(&self, usage: &Usage, seconds: Seconds, call: &Call<'_>) {
-        if self.noted >= Sources::Products
-            && let Some(product) = (call.header)("user-agent").map(product).filter(|product| !product.is_empty())
-        {
-            self.saw(usage, Source::Product, product, seconds, || clean(product));
+    fn note(&self, usage: &Usage, seconds: Seconds, caller: &Caller<'_, '_>) {
+        if let Some((hash, product)) = caller.product {
+            self.saw(usage, Source::Product, hash, seconds, || clean(product));
         }
         if self.noted == Sources::Networks
-            && let Some((bytes, length)) = (call.client)().map(network)
+            && let Some((bytes, length)) = (caller.call.client)().map(network)
         {
-            let network = &bytes[..length / 8];
-            self.saw(usage, Source::Network, network, seconds, || name_of(bytes, length));
+            let hash = hash_of(&bytes[..length / 8]);
+            self.saw(usage, Source::Network, hash, seconds, || name_of(bytes, length));
         }
     }
 
-    fn saw(&self, usage: &Usage, source: Source, what: &[u8], seconds: Seconds, name: impl FnOnce() -> String) {
-        let hash = hash_of(what);
+    fn saw(&self, usage: &Usage, source: Source, hash: u32, seconds: Seconds, name: impl FnOnce() -> String) {
         if !usage.again(source, hash, seconds) {
             usage.note(source, self.name(hash, name), seconds);
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::answer::Answer;
 use super::call::Call;
@@ -64,7 +64,7 @@ impl ExtAuthz {
             allowed(verdict, &question, || self.to_remove(&headers, &question))
                 .unwrap_or_else(|| denied(Answer::to(verdict, &question)))
         };
-        let header = |name: &'static str| headers.values(name).next();
+        let header = |name: &HeaderName| headers.values(name.as_str()).next();
         let client = || client(attributes.source.as_ref()?);
         let call = Call { transport: Transport::grpc, header: &header, client: &client };
         self.service.check(&call, &credential, &question, proof, render)
@@ -102,7 +102,7 @@ impl<'r> Headers<'r> {
         }
     }
 
-    fn values(&self, name: &'r str) -> impl Iterator<Item = &'r [u8]> + use<'r> {
+    fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'r [u8]> + use<'r, 'n> {
         let is_it = move |header: &&Header| header.key.eq_ignore_ascii_case(name.as_bytes());
         self.0
             .iter()

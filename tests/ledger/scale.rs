@@ -149,3 +149,22 @@ fn a_key_that_can_never_be_written_is_tried_once_a_minute_in_the_end() {
     let gaps: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(gaps[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
 }
+
+#[test]
+fn a_key_that_others_write_all_the_while_is_tried_every_two_seconds_also_after_failures() {
+    let mut world = World::new(1);
+    world.call(0);
+    let mut tries = Vec::new();
+    for _ in 0..4 * 20 {
+        world.now += TICK;
+        if let Some(turn) = world.ledger.next(world.now) {
+            tries.push(world.now / SECOND);
+            match tries.len() {
+                ..3 => world.ledger.failed(&turn, world.now),
+                _ => world.ledger.outrun(&turn, world.now),
+            }
+        }
+    }
+    let gaps: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(gaps[..7], [1, 2, 2, 2, 2, 2, 2]);
+}

@@ -51,6 +51,8 @@ enum Outcome {
     Nothing,
     /// The key is gone, and with it what was counted.
     Gone,
+    /// Somebody else changed the key in between, each time.
+    Outrun,
     /// The API server cannot take it now.
     Busy,
 }
@@ -138,6 +140,10 @@ impl Flusher {
                 metrics.dropped.inc();
                 self.service.activity.ledger().forget(turn.uid);
             }
+            Outcome::Outrun => {
+                metrics.failed.inc();
+                self.service.activity.ledger().outrun(&turn, now());
+            }
             Outcome::Busy => {
                 metrics.failed.inc();
                 self.service.activity.ledger().failed(&turn, now());
@@ -155,7 +161,7 @@ impl Flusher {
                 Err(Refusal::Busy) => return Outcome::Busy,
             }
         }
-        Outcome::Busy
+        Outcome::Outrun
     }
 
     /// Reads what stands there, adds what is new, and writes it on condition that nobody else did in between.

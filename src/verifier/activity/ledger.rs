@@ -256,11 +256,22 @@ impl Ledger {
     /// others' turns.
     pub fn failed(&mut self, turn: &Turn, now: Moment) {
         let Some(tally) = self.keys.get_mut(&turn.uid) else { return };
-        tally.since = if tally.since == 0 { turn.since } else { tally.since.min(turn.since) };
         let failures = &mut tally.rest().failures;
         let rest = AGAIN.saturating_mul(1 << (*failures).min(6)).min(REST);
         *failures = failures.saturating_add(1);
-        self.queue(turn.uid, now.saturating_add(nanos(rest)));
+        self.again(turn, now.saturating_add(nanos(rest)));
+    }
+
+    /// Somebody else wrote the key in between, each time it was tried. So it can be written, and waits no longer than for calls.
+    pub fn outrun(&mut self, turn: &Turn, now: Moment) {
+        self.again(turn, now.saturating_add(nanos(GATHER)));
+    }
+
+    /// It has another turn, and still knows since when it waits.
+    fn again(&mut self, turn: &Turn, due: Moment) {
+        let Some(tally) = self.keys.get_mut(&turn.uid) else { return };
+        tally.since = if tally.since == 0 { turn.since } else { tally.since.min(turn.since) };
+        self.queue(turn.uid, due);
     }
 
     /// The key is gone.

@@ -35,19 +35,29 @@ fn there(cluster: &Cluster, files: &[String]) -> Vec<Value> {
     list["items"].as_array().unwrap().iter().filter(is_ours).cloned().collect()
 }
 
-/// Waits until each has the status of its generation and is counted.
+/// Is a condition true of the generation that there is?
+fn holds(object: &Value, condition: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions
+        .filter(|c| c["type"] == condition)
+        .any(|c| c["status"] == "True" && c["observedGeneration"] == object["metadata"]["generation"])
+}
+
+/// Waits until each is ready, proven on the verifier, suspended where it is to be, and counted.
 async fn until_at_rest(cluster: &Cluster, files: &[String]) -> Vec<Value> {
     eventually("the operator has done its work", async || {
         let objects = there(cluster, files);
-        for object in objects.iter().filter(|object| object["kind"] != "Suspension") {
-            let name = &object["metadata"]["name"];
-            let status = &object["status"];
-            if status["observedGeneration"] != object["metadata"]["generation"] {
-                return Err(format!("{name} was not looked at"));
+        for object in &objects {
+            let of_it: &[&str] = if object["kind"] == "Suspension" { &["Enforced"] } else { &["Ready", "Enforced"] };
+            if let Some(missing) = of_it.iter().find(|condition| !holds(object, condition)) {
+                return Err(format!("{} is not {missing}: {}", object["metadata"]["name"], object["status"]));
             }
-            let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-            if !conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True") {
-                return Err(format!("{name} is not Ready: {status}"));
+        }
+        for suspension in objects.iter().filter(|object| object["kind"] == "Suspension") {
+            let target = &suspension["spec"]["target"];
+            let is_it = |o: &&Value| o["kind"] == target["kind"] && o["metadata"]["name"] == target["name"];
+            if !objects.iter().filter(is_it).all(|object| holds(object, "Suspended")) {
+                return Err(format!("{target} is not Suspended"));
             }
         }
         // Counts of keys follow half a second later.

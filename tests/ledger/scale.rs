@@ -134,37 +134,32 @@ fn keys_whose_writes_fail_give_way_to_the_others_and_still_know_since_when_they_
     assert!(again.iter().map(|turn| (turn.uid, turn.since)).eq(failed.iter().map(|turn| (turn.uid, turn.since))));
 }
 
-#[test]
-fn a_key_that_can_never_be_written_is_tried_once_a_minute_in_the_end() {
+/// The seconds between the tries to write one key, of which none arrives.
+fn gaps(seconds: u64, missed: impl Fn(&mut Ledger, usize, &Turn, Moment)) -> Vec<u64> {
     let mut world = World::new(1);
     world.call(0);
     let mut tries = Vec::new();
-    for _ in 0..4 * 600 {
+    for _ in 0..4 * seconds {
         world.now += TICK;
         if let Some(turn) = world.ledger.next(world.now) {
+            missed(&mut world.ledger, tries.len(), &turn, world.now);
             tries.push(world.now / SECOND);
-            world.ledger.failed(&turn, world.now);
         }
     }
-    let gaps: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    tries.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+#[test]
+fn a_key_that_can_never_be_written_is_tried_once_a_minute_in_the_end() {
+    let gaps = gaps(600, |ledger, _, turn, now| ledger.failed(turn, now));
     assert_eq!(gaps[..8], [1, 2, 4, 8, 16, 32, 60, 60]);
 }
 
 #[test]
 fn a_key_that_others_write_all_the_while_is_tried_every_two_seconds_also_after_failures() {
-    let mut world = World::new(1);
-    world.call(0);
-    let mut tries = Vec::new();
-    for _ in 0..4 * 20 {
-        world.now += TICK;
-        if let Some(turn) = world.ledger.next(world.now) {
-            tries.push(world.now / SECOND);
-            match tries.len() {
-                ..3 => world.ledger.failed(&turn, world.now),
-                _ => world.ledger.outrun(&turn, world.now),
-            }
-        }
-    }
-    let gaps: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert_eq!(gaps[..7], [1, 2, 2, 2, 2, 2, 2]);
+    let gaps = gaps(20, |ledger, tried, turn, now| match tried {
+        ..3 => ledger.failed(turn, now),
+        _ => ledger.outrun(turn, now),
+    });
+    assert_eq!(gaps[..7], [1, 2, 4, 2, 2, 2, 2]);
 }

@@ -5,6 +5,7 @@ use std::{fs, io};
 
 use serde_json::Value;
 
+use super::statuses::condition;
 use super::support::cluster::Cluster;
 use super::support::eventually;
 use super::support::space::both;
@@ -36,11 +37,9 @@ fn there(cluster: &Cluster, files: &[String]) -> Vec<Value> {
 }
 
 /// Is a condition true of the generation that there is?
-fn holds(object: &Value, condition: &str) -> bool {
-    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    conditions
-        .filter(|c| c["type"] == condition)
-        .any(|c| c["status"] == "True" && c["observedGeneration"] == object["metadata"]["generation"])
+fn holds(object: &Value, type_: &str) -> bool {
+    let generation = &object["metadata"]["generation"];
+    condition(object, type_).is_some_and(|c| c["status"] == "True" && &c["observedGeneration"] == generation)
 }
 
 /// Waits until each is ready, proven on the verifier, suspended where it is to be, and counted.
@@ -48,6 +47,9 @@ async fn until_at_rest(cluster: &Cluster, files: &[String]) -> Vec<Value> {
     eventually("the operator has done its work", async || {
         let objects = there(cluster, files);
         for object in &objects {
+            if object["status"]["observedGeneration"] != object["metadata"]["generation"] {
+                return Err(format!("{} was not looked at", object["metadata"]["name"]));
+            }
             let of_it: &[&str] = if object["kind"] == "Suspension" { &["Enforced"] } else { &["Ready", "Enforced"] };
             if let Some(missing) = of_it.iter().find(|condition| !holds(object, condition)) {
                 return Err(format!("{} is not {missing}: {}", object["metadata"]["name"], object["status"]));
@@ -56,7 +58,7 @@ async fn until_at_rest(cluster: &Cluster, files: &[String]) -> Vec<Value> {
         for suspension in objects.iter().filter(|object| object["kind"] == "Suspension") {
             let target = &suspension["spec"]["target"];
             let is_it = |o: &&Value| o["kind"] == target["kind"] && o["metadata"]["name"] == target["name"];
-            if !objects.iter().filter(is_it).all(|object| holds(object, "Suspended")) {
+            if !objects.iter().filter(is_it).any(|object| holds(object, "Suspended")) {
                 return Err(format!("{target} is not Suspended"));
             }
         }

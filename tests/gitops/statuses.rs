@@ -100,7 +100,7 @@ fn list<'s>(status: &'s mut Value, field: &str) -> impl Iterator<Item = &'s mut 
     status.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-fn condition<'o>(object: &'o Value, type_: &str) -> Option<&'o Value> {
+pub fn condition<'o>(object: &'o Value, type_: &str) -> Option<&'o Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == type_)
 }
 

@@ -5,6 +5,7 @@
 //! - [`access`]: what a key may do. Levels, scopes, ceilings.
 //! - [`key`]: what a key is. Plaintext, id, checksum, hash, tag, and the entry that is its record.
 //! - [`api`]: the resources as users write them, and the fixed names.
+//! - [`apiserver`]: requests whose answers no single object can disturb.
 //! - [`operator`]: turns `ApiKey`s into entries and Secrets.
 //! - [`verifier`]: answers "may this request pass?".
 //! - [`cli`]: the commands of the `keywright` binary.
@@ -14,6 +15,7 @@
 
 pub mod access;
 pub mod api;
+pub mod apiserver;
 pub mod cli;
 pub mod key;
 pub mod operator;

@@ -12,8 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use kube::config::KubeconfigError;
-use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Config, Resource};
+use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use thiserror::Error as ThisError;
 use tokio::net::TcpListener;
@@ -125,14 +124,6 @@ pub async fn connect() -> Result<Client, ServeError> {
     config.read_timeout = Some(Duration::from_secs(330));
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|e| ServeError::Client(Box::new(e)))
-}
-
-/// A resource in one namespace, or in all of them at once.
-pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    namespace.map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), namespace))
 }
 
 /// Waits until the API server answers, and says so while it does not.

@@ -112,6 +112,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     service.freshness = freshness::Freshness::of(config.namespaces.each().len());
     let service = Arc::new(service);
     registry.register_collector(Box::new(IndexSize(service.clone())));
+    registry.register_collector(Box::new(service.watches.clone()));
 
     let shutdown = Shutdown::on_signal(config.shutdown_delay)?;
     let (probed, stopping) = (service.clone(), shutdown.clone());

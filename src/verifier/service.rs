@@ -22,6 +22,7 @@ use super::live::Live;
 use super::metrics::{Metrics, Transport};
 use super::question::Question;
 use super::subject::{nanos, timestamp};
+use crate::apiserver::{Kind, WatchHealth};
 use crate::key::{self, KeyId, Parsed, Presented};
 
 /// How long a check may wait for its turn in the argon2id pool before it is refused.
@@ -37,6 +38,8 @@ pub struct Service {
     pub activity: Activity,
     /// How far the watches have come.
     pub freshness: Freshness,
+    /// Watches that fail.
+    pub watches: WatchHealth,
     access_log: AccessLog,
     /// Past which age of what is known nothing is answered any more; 0 is never. In nanoseconds.
     max_staleness: u64,
@@ -86,6 +89,7 @@ impl Service {
             access_log,
             activity: Activity::default(),
             freshness: Freshness::default(),
+            watches: WatchHealth::default(),
             max_staleness: u64::try_from(max_staleness.as_nanos()).unwrap_or(u64::MAX),
             latest: AtomicI64::new(0),
             slow: Semaphore::new(slow_checks),
@@ -108,7 +112,11 @@ impl Service {
 
     /// Why not, when not.
     pub fn readiness(&self) -> Result<(), String> {
-        if self.is_ready() { Ok(()) } else { Err(self.freshness.why_closed(Duration::from_nanos(self.max_staleness))) }
+        if !self.is_ready() {
+            return Err(self.freshness.why_closed(Duration::from_nanos(self.max_staleness)));
+        }
+        // In an outage of the API server all verifiers go on until --max-staleness.
+        self.watches.check(|kind| kind != Kind::Outage)
     }
 
     /// Has the memory brought in that a check of this will read, while the question is looked at.

@@ -7,15 +7,19 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Client;
+use kube::api::{Patch, PatchParams};
+use kube::core::Object;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fold::{Delta, fold};
 use super::ledger::{Taken, Turn};
 use super::usage::{Seconds, Source};
-use crate::api::{Activity as Status, ApiKey, Writer, names};
+use crate::api::{Activity, ApiKey, Writer, names};
+use crate::apiserver::Collection;
 use crate::verifier::freshness::now;
 use crate::verifier::service::Service;
 use crate::verifier::subject::Uid;
@@ -37,11 +41,19 @@ const AT_THE_END: (usize, Duration) = (8, Duration::from_secs(10));
 pub struct Flusher {
     service: Arc<Service>,
     client: Client,
-    resource: ApiResource,
     /// The name of this process.
     writer: String,
     /// Writes a second.
     budget: u32,
+}
+
+/// An ApiKey of which only `status.activity` is read.
+type Used = Object<IgnoredAny, UsedStatus>;
+
+/// The part of a status that verifiers write.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct UsedStatus {
+    activity: Option<Activity>,
 }
 
 /// What became of a write.
@@ -67,7 +79,7 @@ enum Refusal {
 impl Flusher {
     /// For the process of this name; `budget` is how many writes a second it may send.
     pub fn new(service: Arc<Service>, client: Client, writer: String, budget: u32) -> Self {
-        Self { service, client, resource: ApiResource::erase::<ApiKey>(&()), writer, budget }
+        Self { service, client, writer, budget }
     }
 
     /// Writes until dropped.
@@ -166,13 +178,14 @@ impl Flusher {
 
     /// Reads what stands there, adds what is new, and writes it on condition that nobody else did in between.
     async fn attempt(&self, turn: &Turn) -> Result<Outcome, Refusal> {
-        let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &turn.namespace, &self.resource);
-        let key = timeout(PATIENCE, api.get(&turn.name)).await.map_err(|_| Refusal::Busy)?.map_err(refusal)?;
-        if key.metadata.uid.as_deref().map(Uid::from) != Some(turn.uid) {
+        let keys = Collection::<Used>::of::<ApiKey>(&self.client, Some(&turn.namespace));
+        let key = timeout(PATIENCE, keys.get(&turn.name)).await.map_err(|_| Refusal::Busy)?.map_err(refusal)?;
+        if key.meta().uid.as_deref().map(Uid::from) != Some(turn.uid) {
             return Err(Refusal::Gone);
         }
-        // What a person wrote there and no version of ours can read is begun anew.
-        let before: Option<Status> = serde_json::from_value(key.data["status"]["activity"].clone()).ok();
+        let version = key.meta().resource_version.clone();
+        // Counts that cannot be parsed, as a person may have written them, start again from zero.
+        let before = key.0.ok().and_then(|key| key.status).and_then(|status| status.activity);
         let ours = before.as_ref().and_then(|before| before.writers.iter().find(|writer| writer.name == self.writer));
         self.service.activity.ledger().stands(turn.uid, ours.map(|writer| writer.sequence));
         let taken = turn.take();
@@ -185,11 +198,11 @@ impl Flusher {
         let writer = Writer { name: self.writer.clone(), sequence };
         let activity = fold(before, &delta, &writer, Timestamp::now());
         let patch = Patch::Merge(json!({
-            "metadata": {"resourceVersion": key.metadata.resource_version},
+            "metadata": {"resourceVersion": version},
             "status": {"activity": activity},
         }));
         let params = PatchParams { field_manager: Some(names::VERIFIER_MANAGER.to_owned()), ..PatchParams::default() };
-        let sent = api.patch_status(&turn.name, &params, &patch);
+        let sent = keys.patch_status(&turn.name, &params, &patch);
         timeout(PATIENCE, sent).await.map_err(|_| Refusal::Busy)?.map_err(refusal)?;
         self.service.activity.ledger().arrived(turn.uid, &taken, now());
         Ok(Outcome::Written)

@@ -11,9 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Client;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::core::response::reason;
-use kube::{Api, Client};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +22,7 @@ use super::freshness::now;
 use super::metrics::Outcome;
 use super::service::Service;
 use crate::api::{Namespaces, listed, names, versions};
+use crate::apiserver::Collection;
 
 pub mod keeper;
 
@@ -40,7 +41,7 @@ const DURATION_SECONDS: i32 = 15;
 
 /// This process's Lease.
 struct Own {
-    api: Api<Lease>,
+    leases: Collection<Lease>,
     name: String,
     /// Those that are watched by themselves; none, where all are at once.
     namespaces: Vec<String>,
@@ -57,7 +58,8 @@ pub async fn keep(
     stop: oneshot::Receiver<()>,
 ) {
     let namespaces = namespaces.each().into_iter().flatten().collect();
-    let own = Own { api: Api::namespaced(client, names::ENTRIES_NAMESPACE), name, namespaces, max_staleness };
+    let leases = Collection::new(&client, Some(names::ENTRIES_NAMESPACE));
+    let own = Own { leases, name, namespaces, max_staleness };
     let mut stop = pin!(stop);
     let (mut keeper, mut pause) = (Keeper::default(), PAUSES.0);
     loop {
@@ -79,7 +81,7 @@ pub async fn keep(
         }
         pause = if verdict == Verdict::TryAgain { (pause * 2).min(PAUSES.1) } else { PAUSES.0 };
     }
-    if let Err(error) = own.api.delete(&own.name, &DeleteParams::default()).await {
+    if let Err(error) = own.leases.delete(&own.name, &DeleteParams::default()).await {
         tracing::debug!(lease = own.name, %error, "the Lease was not deleted");
     }
 }
@@ -131,16 +133,18 @@ impl Own {
     async fn send(&self, request: &Request) -> Result<Answer, kube::Error> {
         let params = PostParams::default();
         let lease = match request {
-            Request::Create(said) => self.api.create(&params, &self.lease(said, None)).await?,
+            Request::Create(said) => self.leases.create(&params, &self.lease(said, None)).await?,
             Request::Update(said, known) => {
-                self.api.replace(&self.name, &params, &self.lease(said, Some(known))).await?
+                self.leases.replace(&self.name, &params, &self.lease(said, Some(known))).await?
             }
             Request::Read => {
-                let lease = self.api.get(&self.name).await?;
-                return Ok(Answer::Found(known(&lease), self.said(&lease)));
+                let lease = self.leases.get(&self.name).await?;
+                // One that cannot be parsed is not ours.
+                let said = lease.0.as_ref().ok().and_then(|lease| self.said(lease));
+                return Ok(Answer::Found(known(lease.meta()), said));
             }
         };
-        Ok(Answer::Written(known(&lease)))
+        Ok(Answer::Written(known(lease.meta())))
     }
 
     /// An update names the uid as well: by the version alone it would make a Lease that is gone anew.
@@ -197,9 +201,9 @@ impl Own {
     }
 }
 
-fn known(lease: &Lease) -> Known {
+fn known(lease: &ObjectMeta) -> Known {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    Known { uid: text(&lease.metadata.uid), version: text(&lease.metadata.resource_version) }
+    Known { uid: text(&lease.uid), version: text(&lease.resource_version) }
 }
 
 /// Rounded up: nobody may wait for less than the fence does.

@@ -5,29 +5,32 @@
 //! consistent read, and it knows how old what it knows is, because for each watch it proves that again and again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join_all, join3, join4};
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::ListParams;
-use kube::core::{ApiResource, DeserializeGuard};
-use kube::{Api, Client};
 
 use super::freshness::Progress;
 use super::service::Service;
 use crate::api::{Account, ApiKey, Namespaces, Suspension, names};
-use crate::server;
+use crate::apiserver::{Collection, reflect};
 
-mod reflect;
+mod progress;
 mod sinks;
 
-use reflect::{Sink, prove, reflect};
-use sinks::{Accounts, Keys, Records, Suspends, Suspensions};
+use progress::{PACE, Sink, Watched, prove};
+use sinks::{AccountSpecs, Accounts, KeySpecs, Keys, Records, Suspends, Suspensions};
+
+/// Bounds the wait for the next object of a list.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is watched in one namespace, or in all of them at once, and how far each watch has come.
 struct Place<'s> {
-    keys: (Api<DeserializeGuard<ApiKey>>, Progress<'s>),
-    accounts: (Api<DeserializeGuard<Account>>, Progress<'s>),
-    suspensions: (Api<DeserializeGuard<Suspends>>, Progress<'s>),
+    keys: (Collection<KeySpecs>, Progress<'s>),
+    accounts: (Collection<AccountSpecs>, Progress<'s>),
+    suspensions: (Collection<Suspends>, Progress<'s>),
     is_one: bool,
 }
 
@@ -35,25 +38,24 @@ impl<'s> Place<'s> {
     fn new(client: &Client, namespace: Option<&str>, service: &'s Service) -> Self {
         let place = namespace.map_or_else(String::new, |namespace| format!(" in {namespace}"));
         let progress = |name: &str| Progress::new(format!("{name}{place}"), &service.freshness);
-        let suspension = ApiResource::erase::<Suspension>(&());
-        let suspensions = match namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &suspension),
-            None => Api::all_with(client.clone(), &suspension),
-        };
         Self {
-            keys: (server::api(client, namespace), progress("apikeys")),
-            accounts: (server::api(client, namespace), progress("accounts")),
-            suspensions: (suspensions, progress("suspensions")),
+            keys: (Collection::of::<ApiKey>(client, namespace), progress("apikeys")),
+            accounts: (Collection::of::<Account>(client, namespace), progress("accounts")),
+            suspensions: (Collection::of::<Suspension>(client, namespace), progress("suspensions")),
             is_one: namespace.is_some(),
         }
     }
 
     async fn follow(&self, service: &Service) {
         let Self { keys, accounts, suspensions, is_one } = self;
+        let (metrics, health) = (&service.metrics, &service.watches);
+        let key_sink = Watched::new(Keys::new(service, *is_one), &keys.1, metrics);
+        let account_sink = Watched::new(Accounts::new(service, *is_one), &accounts.1, metrics);
+        let suspension_sink = Watched::new(Suspensions::new(service, *is_one), &suspensions.1, metrics);
         tokio::join!(
-            reflect(&keys.0, Keys::new(service, *is_one), &keys.1, &service.metrics),
-            reflect(&accounts.0, Accounts::new(service, *is_one), &accounts.1, &service.metrics),
-            reflect(&suspensions.0, Suspensions::new(service, *is_one), &suspensions.1, &service.metrics),
+            reflect(&keys.0, &key_sink, PACE, health),
+            reflect(&accounts.0, &account_sink, PACE, health),
+            reflect(&suspensions.0, &suspension_sink, PACE, health),
         );
     }
 }
@@ -68,7 +70,7 @@ pub async fn follow(client: Client, service: Arc<Service>, namespaces: &Namespac
     let of_accounts: Vec<_> = places.iter().map(|place| &place.accounts.1).collect();
     let of_suspensions: Vec<_> = places.iter().map(|place| &place.suspensions.1).collect();
     let everywhere = join_all(places.iter().map(|place| place.follow(&service)));
-    let records = Api::<Secret>::namespaced(client, names::ENTRIES_NAMESPACE);
+    let records = Collection::<Secret>::new(&client, Some(names::ENTRIES_NAMESPACE));
     let of_records = Progress::new("records", &service.freshness);
     let of_our_own = &of_records;
     let proofs = join4(
@@ -81,16 +83,22 @@ pub async fn follow(client: Client, service: Arc<Service>, namespaces: &Namespac
         let sink = Records::new(&service);
         of_records.may_list().await;
         pepper_first(&records, &sink).await;
-        reflect(&records, sink, &of_records, &service.metrics).await;
+        let sink = Watched::new(sink, &of_records, &service.metrics);
+        reflect(&records, &sink, PACE, &service.watches).await;
     };
     join3(everywhere, our_own, proofs).await;
 }
 
 /// With it the list that follows need not keep the argon2id records, which only a lost pepper asks for. Should this fail,
 /// they are kept until the next list.
-async fn pepper_first(records: &Api<Secret>, sink: &Records<'_>) {
+async fn pepper_first(records: &Collection<Secret>, sink: &Records<'_>) {
     let params = ListParams::default().fields(&format!("type={}", names::PEPPER_SECRET_TYPE));
-    for secret in records.list(&params).await.into_iter().flatten() {
-        sink.apply(secret);
+    let listed = records
+        .list(&params, PATIENCE, |secret| {
+            sink.apply(secret);
+        })
+        .await;
+    if let Err(error) = listed {
+        tracing::debug!(%error, "the pepper was not listed first");
     }
 }

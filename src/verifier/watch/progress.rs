@@ -1,226 +1,166 @@
-//! One resource: a list, then watches without end, and the proof that they are alive.
-//!
-//! A list applies what it names as it comes and removes what it did not name at its end, so that it loses no deletion and
-//! opens no window. Watches are short, for a bookmark comes shortly before each one's end; the next goes on where it ended.
+//! The verifier's side of list and watch: feeds the index, records how far each watch has come, and proves that it is alive.
 
 use std::collections::HashSet;
-use std::fmt::Debug;
 use std::hash::Hash;
-use std::pin::pin;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
-use kube::api::{ListParams, WatchEvent, WatchParams};
-use kube::{Api, Resource};
+use kube::Resource;
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout};
 
 use super::super::fence::Moment;
 use super::super::freshness::{Progress, now};
 use super::super::metrics::Metrics;
+use crate::apiserver::health::{Failure, Kind, Stage};
+use crate::apiserver::{self, Collection, Pace, Received};
 
-/// How many objects one page of a list holds.
-const PAGE: u32 = 500;
-/// How long one watch lasts, in seconds; bookmarks come about 2 s before its end.
-const WATCH: u32 = 6;
-/// A watch that says nothing for so long, its own end included, is dead.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How often freshness is proven.
+/// Watches are short, because a bookmark comes shortly before the end of each.
+pub const PACE: Pace = Pace { watch: 6, silence: Duration::from_secs(10) };
+/// Interval between proofs of freshness.
 const PROOF: Duration = Duration::from_secs(3);
-/// How long a request may take.
+/// Bounds the wait for a consistent read.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Pauses after failures: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// What the API server says when it no longer knows a resourceVersion.
-const GONE: u16 = 410;
 
-/// Where the events of one resource go.
-pub trait Sink<K> {
-    /// What tells two objects apart.
-    type Id: Eq + Hash;
+/// Receiver of the events of one resource.
+pub trait Sink<K>: Sync {
+    /// Identity of an object.
+    type Id: Eq + Hash + Send;
 
-    /// Added or changed, readable or not.
-    fn apply(&self, object: K) -> Self::Id;
-    /// Is this something that nobody has to be told of soon? Asked before it is applied.
-    fn is_old_news(&self, _object: &K) -> bool {
+    /// Takes an object that was listed, added or changed, readable or not.
+    fn apply(&self, object: Received<K>) -> Self::Id;
+    /// Returns true if nobody has to be told of this object soon. Called before it is applied.
+    fn is_old_news(&self, _object: &Received<K>) -> bool {
         false
     }
-    /// Deleted.
-    fn delete(&self, object: &K);
-    /// A list is complete and named these.
+    /// Takes an object that was deleted.
+    fn delete(&self, object: &Received<K>);
+    /// A list is complete and contained these.
     fn reset(&self, listed: &HashSet<Self::Id>);
-    /// Has an event shown that everything must be read anew? Asked after each one.
+    /// Returns true if an event has shown that everything must be listed again. Called after each event.
     fn is_outdated(&self) -> bool {
         false
     }
-    /// Is everything there without which nothing can be decided?
+    /// Returns true if everything is there without which nothing can be decided.
     fn is_complete(&self) -> bool {
         true
     }
 }
 
-/// Feeds the sink, for ever. A list and the watches that follow it come strictly one after the other: an event that came in
-/// while a list is taken over could put an older object over a newer one.
-pub async fn reflect<K, S>(api: &Api<K>, sink: S, progress: &Progress<'_>, metrics: &Metrics)
+/// A sink, with the progress of its watch.
+pub struct Watched<'s, K, S: Sink<K>> {
+    sink: S,
+    progress: &'s Progress<'s>,
+    metrics: &'s Metrics,
+    listed: Mutex<HashSet<S::Id>>,
+}
+
+impl<'s, K: Resource, S: Sink<K>> Watched<'s, K, S> {
+    /// A list applies what it contains as it arrives and removes the rest at its end, so it loses no deletion and opens no
+    /// window.
+    pub fn new(sink: S, progress: &'s Progress<'s>, metrics: &'s Metrics) -> Self {
+        Self { sink, progress, metrics, listed: Mutex::default() }
+    }
+
+    /// Records an event after the index has taken it: the Lease must not state what the index does not know yet.
+    fn advance(&self, version: Option<&str>, is_urgent: bool, received: Moment) {
+        if let Some(version) = version {
+            self.progress.applied(version, self.sink.is_complete(), is_urgent);
+        }
+        self.metrics.applied(Duration::from_nanos(now().saturating_sub(received)));
+    }
+}
+
+impl<K: Resource, S: Sink<K>> apiserver::Sink<K> for Watched<'_, K, S>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-    S: Sink<K>,
+    Self: Sync,
 {
-    let mut pause = PAUSES.0;
-    loop {
-        match list(api, &sink, progress).await {
-            Ok((version, asked)) => {
-                pause = PAUSES.0;
-                tokio::select! {
-                    () = watch(api, &sink, progress, metrics, version) => {},
-                    () = progress.is_void(asked) => {},
-                }
+    type Ticket = Moment;
+
+    fn name(&self) -> &str {
+        &self.progress.name
+    }
+
+    fn may_list(&self) -> impl Future<Output = Moment> + Send {
+        self.progress.may_list()
+    }
+
+    fn is_void(&self, asked: Moment) -> impl Future<Output = ()> + Send {
+        self.progress.is_void(asked)
+    }
+
+    fn list_started(&self) {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn listed(&self, object: Received<K>) {
+        let id = self.sink.apply(object);
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn list_completed(&self, version: &str, asked: Moment) {
+        let listed = std::mem::take(&mut *self.listed.lock().unwrap_or_else(PoisonError::into_inner));
+        self.sink.reset(&listed);
+        self.progress.listed(version, asked, self.sink.is_complete());
+    }
+
+    fn applied(&self, object: Received<K>) {
+        let (received, version) = (now(), object.meta().resource_version.clone());
+        let is_urgent = !self.sink.is_old_news(&object);
+        self.sink.apply(object);
+        self.advance(version.as_deref(), is_urgent, received);
+    }
+
+    fn deleted(&self, object: Received<K>) {
+        let received = now();
+        self.sink.delete(&object);
+        self.advance(object.meta().resource_version.as_deref(), true, received);
+    }
+
+    fn bookmark(&self, version: &str) {
+        self.progress.applied(version, self.sink.is_complete(), false);
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.sink.is_outdated()
+    }
+
+    fn failed(&self, failure: &Failure) {
+        let (watch, why) = (&self.progress.name, explain(failure));
+        match failure.stage {
+            Stage::List => {
+                tracing::warn!(watch, why, "listing failed; answering from what is known and trying again");
+                self.progress.list_failed(why);
             }
-            Err(why) => {
-                tracing::warn!(watch = progress.name, %why, "listing failed; answering from what is known and trying again");
-                progress.list_failed(why);
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.1);
+            Stage::Watch => {
+                tracing::warn!(watch, why, "a watch failed; answering from what is known and trying again");
             }
         }
     }
 }
 
-/// A consistent read of everything, page by page; the version that it is of, and when it was asked for.
-async fn list<K, S>(api: &Api<K>, sink: &S, progress: &Progress<'_>) -> Result<(String, Moment), String>
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-    S: Sink<K>,
-{
-    let asked = progress.may_list().await;
-    let mut params = ListParams::default().limit(PAGE);
-    let mut listed = HashSet::new();
-    let version = loop {
-        let page = timeout(PATIENCE, api.list(&params)).await.map_err(|_| "no answer".to_owned())?;
-        let page = page.map_err(|error| explain(&error))?;
-        listed.extend(page.items.into_iter().map(|object| sink.apply(object)));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => break page.metadata.resource_version.unwrap_or_default(),
-        }
-    };
-    sink.reset(&listed);
-    progress.listed(&version, asked, sink.is_complete());
-    Ok((version, asked))
-}
-
-fn explain(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) if status.is_forbidden() => format!(
-            "{}; apply the chart again, which gives the verifier its rights, in each namespace of --watch-namespaces if it has any, or take a namespace that is gone out of these",
-            status.message
+fn explain(failure: &Failure) -> String {
+    match failure.kind {
+        Kind::Forbidden => format!(
+            "{}; apply the chart again, which gives the verifier its rights, in each namespace of --watch-namespaces if it has any, or remove a namespace that no longer exists from these",
+            failure.cause
         ),
-        error => error.to_string(),
+        Kind::Outage | Kind::Fault => failure.cause.clone(),
     }
 }
 
-/// Why one watch ended.
-enum End {
-    /// Its time was over.
-    Over,
-    /// Something failed; the next goes on from the same version.
-    Failed(String),
-    /// Everything must be read anew.
-    Relist,
-}
-
-/// Returns when everything must be read anew.
-async fn watch<K, S>(api: &Api<K>, sink: &S, progress: &Progress<'_>, metrics: &Metrics, mut version: String)
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-    S: Sink<K>,
-{
-    let mut pause = PAUSES.0;
-    loop {
-        match watch_once(api, sink, progress, metrics, &mut version).await {
-            End::Over => pause = PAUSES.0,
-            End::Relist => return,
-            End::Failed(why) => {
-                tracing::warn!(watch = progress.name, %why, "a watch failed; answering from what is known and trying again");
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.1);
-            }
-        }
-    }
-}
-
-async fn watch_once<K, S>(
-    api: &Api<K>,
-    sink: &S,
-    progress: &Progress<'_>,
-    metrics: &Metrics,
-    version: &mut String,
-) -> End
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-    S: Sink<K>,
-{
-    let params = WatchParams::default().timeout(WATCH);
-    let events = match timeout(PATIENCE, api.watch(&params, version)).await {
-        Ok(Ok(events)) => events,
-        Ok(Err(kube::Error::Api(status))) if status.code == GONE => return End::Relist,
-        Ok(Err(error)) => return End::Failed(error.to_string()),
-        Err(_) => return End::Failed("no answer".to_owned()),
-    };
-    let mut events = pin!(events);
-    loop {
-        let event = match timeout(SILENCE, events.next()).await {
-            Ok(Some(Ok(event))) => event,
-            Ok(Some(Err(error))) => return End::Failed(error.to_string()),
-            Ok(None) => return End::Over,
-            Err(_) => return End::Failed(format!("silent for {SILENCE:?}")),
-        };
-        let (received, mut is_bookmark, mut is_urgent) = (now(), false, true);
-        let seen = match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let seen = object.meta().resource_version.clone();
-                is_urgent = !sink.is_old_news(&object);
-                sink.apply(object);
-                seen
-            }
-            WatchEvent::Deleted(object) => {
-                sink.delete(&object);
-                object.meta().resource_version.clone()
-            }
-            WatchEvent::Bookmark(bookmark) => {
-                (is_bookmark, is_urgent) = (true, false);
-                Some(bookmark.metadata.resource_version)
-            }
-            WatchEvent::Error(status) if status.code == GONE => return End::Relist,
-            WatchEvent::Error(status) => return End::Failed(status.message),
-        };
-        // Only now: nobody may be told of what the index does not know yet.
-        if let Some(seen) = seen {
-            progress.applied(&seen, sink.is_complete(), is_urgent);
-            *version = seen;
-        }
-        if !is_bookmark {
-            metrics.applied(Duration::from_nanos(now().saturating_sub(received)));
-        }
-        if sink.is_outdated() {
-            return End::Relist;
-        }
-    }
-}
-
-/// Proves again and again that the watches of a resource are alive, or says since when they are not. What a read in one
-/// namespace bears is a version of the whole resource, so it covers what was before it in every namespace.
-pub async fn prove<K>(api: &Api<K>, of_each: &[&Progress<'_>])
-where
-    K: Resource + Clone + DeserializeOwned + Debug,
-{
+/// Proves again and again that the watches of a resource are alive. A read in one namespace returns a version of the whole
+/// resource, so it covers what was before it in every namespace.
+pub async fn prove<K: Resource + DeserializeOwned + Send + 'static>(
+    objects: &Collection<K>,
+    of_each: &[&Progress<'_>],
+) {
     loop {
         sleep(PROOF).await;
         let asked: Vec<_> = of_each.iter().map(|progress| progress.asking()).collect();
-        // Without a resourceVersion it is a consistent read.
-        if let Ok(Ok(list)) = timeout(PATIENCE, api.list_metadata(&ListParams::default().limit(1))).await {
+        if let Ok(Ok(version)) = timeout(PATIENCE, objects.version()).await {
             for (progress, asked) in of_each.iter().zip(asked) {
-                progress.read(list.metadata.resource_version.as_deref().unwrap_or_default(), asked);
+                progress.read(&version, asked);
             }
         }
     }

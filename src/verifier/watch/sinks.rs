@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::Resource;
 use kube::api::ObjectMeta;
-use kube::core::{DeserializeGuard, NotUsed, Object};
+use kube::core::{NotUsed, Object};
 use serde::Deserialize;
 
 use super::super::service::Service;
 use super::super::subject::{Ceiling, FullName, Key, Uid};
-use super::reflect::Sink;
+use super::progress::Sink;
 use crate::access::GrantError;
-use crate::api::{Account, ApiKey, ApiKeySpec, Restrictions, Target, names};
+use crate::api::{AccountSpec, ApiKeySpec, Restrictions, Target, names};
+use crate::apiserver::{Received, Unreadable};
 use crate::key::{Entry, Pepper, SiteId};
 
 /// What one watch has put into the index, which knows nothing of namespaces: a list of one namespace must not take away what
@@ -46,6 +46,12 @@ impl<I: Copy + Eq + Hash, N> Put<I, N> {
     }
 }
 
+/// ApiKeys without their status, which decisions do not use.
+pub type KeySpecs = Object<ApiKeySpec, NotUsed>;
+
+/// Accounts without their status.
+pub type AccountSpecs = Object<AccountSpec, NotUsed>;
+
 /// ApiKeys.
 pub struct Keys<'s> {
     service: &'s Service,
@@ -58,10 +64,10 @@ impl<'s> Keys<'s> {
     }
 }
 
-impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
+impl Sink<KeySpecs> for Keys<'_> {
     type Id = Uid;
 
-    fn apply(&self, object: DeserializeGuard<ApiKey>) -> Uid {
+    fn apply(&self, object: Received<KeySpecs>) -> Uid {
         let (uid, (namespace, name)) = (uid(object.meta()), names_of(object.meta()));
         let full_name = FullName::from((&*namespace, &*name));
         self.put.add(uid, || full_name);
@@ -69,11 +75,12 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
             self.service.index.delete_key(full_name, uid);
             return uid;
         }
-        let read = object.0.map_err(|e| e.to_string()).and_then(|key| read_key(key).map_err(|e| e.to_string()));
+        let read = object.0.map_err(|e| e.error).and_then(|key| read_key(key).map_err(|e| e.to_string()));
         match read {
             Ok(key) => self.service.index.apply_key(key),
             Err(error) => {
                 tracing::warn!(%namespace, %name, %error, "an ApiKey cannot be read by this version; its key is refused");
+                self.service.watches.unreadable("apikeys");
                 self.service.index.delete_key(full_name, uid);
             }
         }
@@ -81,12 +88,12 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
     }
 
     /// A change of the spec, and the beginning of a deletion, raise the generation.
-    fn is_old_news(&self, object: &DeserializeGuard<ApiKey>) -> bool {
+    fn is_old_news(&self, object: &Received<KeySpecs>) -> bool {
         let meta = object.meta();
         self.service.index.knows_key(full_name(meta), uid(meta), generation(meta))
     }
 
-    fn delete(&self, object: &DeserializeGuard<ApiKey>) {
+    fn delete(&self, object: &Received<KeySpecs>) {
         self.put.remove(uid(object.meta()));
         self.service.index.delete_key(full_name(object.meta()), uid(object.meta()));
     }
@@ -99,7 +106,7 @@ impl Sink<DeserializeGuard<ApiKey>> for Keys<'_> {
     }
 }
 
-fn read_key(key: ApiKey) -> Result<Key, GrantError> {
+fn read_key(key: KeySpecs) -> Result<Key, GrantError> {
     let (namespace, name) = names_of(&key.metadata);
     let (grant, revoke_before) = (key.spec.grant()?, key.spec.revoke_before());
     // Whole, so that a new field of the spec cannot be forgotten here.
@@ -145,10 +152,10 @@ impl<'s> Accounts<'s> {
     }
 }
 
-impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
+impl Sink<AccountSpecs> for Accounts<'_> {
     type Id = FullName;
 
-    fn apply(&self, object: DeserializeGuard<Account>) -> Self::Id {
+    fn apply(&self, object: Received<AccountSpecs>) -> Self::Id {
         let (namespace, name) = names_of(object.meta());
         let full_name = FullName::from((&*namespace, &*name));
         self.put.add(full_name, || (namespace.clone(), name.clone()));
@@ -156,19 +163,20 @@ impl Sink<DeserializeGuard<Account>> for Accounts<'_> {
             self.service.index.set_account(&namespace, &name, None);
             return full_name;
         }
-        let read = object.0.map_err(|e| e.to_string()).and_then(|account| {
+        let read = object.0.map_err(|e| e.error).and_then(|account| {
             let grant = account.spec.ceiling().map_err(|e| e.to_string())?;
             let max_lifetime = account.spec.max_lifetime();
             Ok(Ceiling { grant, disabled: account.spec.disabled, max_lifetime, metadata: account.spec.metadata })
         });
         if let Err(error) = &read {
             tracing::warn!(%namespace, %name, %error, "an Account cannot be read by this version; its keys are refused");
+            self.service.watches.unreadable("accounts");
         }
         self.service.index.set_account(&namespace, &name, read.ok());
         full_name
     }
 
-    fn delete(&self, object: &DeserializeGuard<Account>) {
+    fn delete(&self, object: &Received<AccountSpecs>) {
         let (namespace, name) = names_of(object.meta());
         self.put.remove(full_name(object.meta()));
         self.service.index.set_account(&namespace, &name, None);
@@ -206,23 +214,24 @@ impl<'s> Suspensions<'s> {
     }
 }
 
-impl Sink<DeserializeGuard<Suspends>> for Suspensions<'_> {
+impl Sink<Suspends> for Suspensions<'_> {
     type Id = Uid;
 
     /// One that cannot be read any more goes on suspending what it did, and one that is being deleted until it is gone.
-    fn apply(&self, object: DeserializeGuard<Suspends>) -> Uid {
+    fn apply(&self, object: Received<Suspends>) -> Uid {
         let (uid, (namespace, name)) = (uid(object.meta()), names_of(object.meta()));
         self.put.add(uid, || ());
         match object.0 {
             Ok(suspension) => self.service.index.apply_suspension(uid, &namespace, &suspension.spec.target),
-            Err(error) => {
+            Err(Unreadable { error, .. }) => {
                 tracing::error!(%namespace, %name, %error, "a Suspension cannot be read by this version; upgrade Keywright");
+                self.service.watches.unreadable("suspensions");
             }
         }
         uid
     }
 
-    fn delete(&self, object: &DeserializeGuard<Suspends>) {
+    fn delete(&self, object: &Received<Suspends>) {
         self.put.remove(uid(object.meta()));
         self.service.index.delete_suspension(uid(object.meta()));
     }
@@ -251,23 +260,31 @@ impl<'s> Records<'s> {
 impl Sink<Secret> for Records<'_> {
     type Id = Uid;
 
-    fn apply(&self, object: Secret) -> Uid {
-        let (_, name) = names_of(&object.metadata);
-        match object.type_.as_deref() {
-            Some(names::ENTRY_SECRET_TYPE) => self.entry(&name, &object),
-            Some(names::SITE_ID_SECRET_TYPE) => self.site(&name, &object),
-            Some(names::PEPPER_SECRET_TYPE) if *name == *names::PEPPER_NAME => self.pepper(&object),
-            _ => {}
+    fn apply(&self, object: Received<Secret>) -> Uid {
+        let (_, name) = names_of(object.meta());
+        let uid = Uid::from(&*name);
+        match object.0 {
+            Ok(object) => match object.type_.as_deref() {
+                Some(names::ENTRY_SECRET_TYPE) => self.entry(&name, &object),
+                Some(names::SITE_ID_SECRET_TYPE) => self.site(&name, &object),
+                Some(names::PEPPER_SECRET_TYPE) if *name == *names::PEPPER_NAME => self.pepper(&object),
+                _ => {}
+            },
+            Err(Unreadable { error, .. }) => {
+                tracing::warn!(%name, %error, "a Secret cannot be read by this version; if it is an entry, its key is refused");
+                self.service.watches.unreadable("secrets");
+                self.service.index.delete_entry(uid);
+            }
         }
-        Uid::from(&*name)
+        uid
     }
 
     /// A reservation is never taken back, and neither is what was read of it. Tags that were made with a pepper still
     /// check: forgetting it would only make every call slow.
-    fn delete(&self, object: &Secret) {
-        match object.type_.as_deref() {
-            Some(names::ENTRY_SECRET_TYPE) => {
-                self.service.index.delete_entry(Uid::from(&*names_of(&object.metadata).1));
+    fn delete(&self, object: &Received<Secret>) {
+        match object.0.as_ref().ok().and_then(|secret| secret.type_.as_deref()) {
+            Some(names::ENTRY_SECRET_TYPE) | None => {
+                self.service.index.delete_entry(Uid::from(&*names_of(object.meta()).1));
             }
             Some(names::PEPPER_SECRET_TYPE) => {
                 tracing::warn!("the pepper Secret was deleted; keeping what is in memory until there is another");

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
 
 use super::api_key::adopt::is_open;
 use super::context::Context;
 use super::entries::{StoreError, Stored};
 use crate::api::ApiKey;
+use crate::apiserver::Collection;
 use crate::key::{Entry, Owner};
 
 /// The most entries that one run deletes.
@@ -114,9 +114,9 @@ async fn remove_secret(context: &Context, entry: &Entry) -> bool {
 
 /// A live look, never the cache. `None` when it is not known.
 async fn is_alive(context: &Context, entry: &Entry) -> Option<bool> {
-    let api = Api::<ApiKey>::namespaced(context.client.clone(), &entry.owner.namespace);
-    match api.get_metadata_opt(&entry.owner.name).await {
-        Ok(found) => Some(found.is_some_and(|key| key.uid().as_deref() == Some(&entry.owner.uid))),
+    let keys = Collection::<ApiKey>::new(&context.client, Some(&entry.owner.namespace));
+    match keys.get_opt(&entry.owner.name).await {
+        Ok(found) => Some(found.is_some_and(|key| key.meta().uid.as_deref() == Some(&entry.owner.uid))),
         Err(error) => {
             tracing::warn!(%error, "cannot tell whether an entry's ApiKey exists; it is kept");
             None

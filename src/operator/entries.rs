@@ -1,23 +1,25 @@
 //! The store of entries. Every change is a compare-and-swap; no other module writes them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions};
-use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
 
 use super::write;
 use crate::api::names;
+use crate::apiserver::{Collection, Received};
 use crate::key::{Entry, EntryError, Owner};
 
-/// How many entries one page of a list holds.
-const PAGE: u32 = 500;
+/// Bounds the wait for the next entry of a list.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The store of entries.
-pub struct Entries(Api<Secret>);
+pub struct Entries(Collection<Secret>);
 
 /// An entry and the version of it that was read.
 #[derive(Clone, Debug)]
@@ -71,6 +73,9 @@ pub enum StoreError {
     /// The Secret is there, without an entry in it.
     #[error("the Secret of the entry holds no {}", names::ENTRY_DATA_KEY)]
     Empty,
+    /// The Secret of the entry cannot be parsed.
+    #[error("the Secret of the entry cannot be parsed: {0}")]
+    Unreadable(String),
     /// Anything else that the API server says.
     #[error("entry: {0}")]
     Api(#[source] Box<kube::Error>),
@@ -79,14 +84,14 @@ pub enum StoreError {
 impl StoreError {
     /// Is there an entry that cannot be read? Then there is a value already, and nothing is minted.
     pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Entry(_) | Self::Empty)
+        matches!(self, Self::Entry(_) | Self::Empty | Self::Unreadable(_))
     }
 }
 
 impl Entries {
     /// The store in our own namespace.
     pub fn new(client: Client) -> Self {
-        Self(Api::namespaced(client, names::ENTRIES_NAMESPACE))
+        Self(Collection::new(&client, Some(names::ENTRIES_NAMESPACE)))
     }
 
     /// The entry of an ApiKey, as the API server has it now.
@@ -97,15 +102,8 @@ impl Entries {
     /// Every entry that can be read, page by page.
     pub async fn list(&self) -> Result<Vec<Stored>, StoreError> {
         let mut all = Vec::new();
-        let mut page = of_our_type().limit(PAGE);
-        loop {
-            let list = self.0.list(&page).await.map_err(api)?;
-            all.extend(list.items.into_iter().filter_map(|secret| stored(secret).ok()));
-            match list.metadata.continue_ {
-                Some(token) if !token.is_empty() => page = page.continue_token(&token),
-                _ => return Ok(all),
-            }
-        }
+        self.0.list(&of_our_type(), PATIENCE, |secret| all.extend(stored(secret).ok())).await.map_err(api)?;
+        Ok(all)
     }
 
     /// The entries of all ApiKeys that ever had this one's name, as the API server has them now. One that cannot be read
@@ -113,13 +111,19 @@ impl Entries {
     pub async fn of_name(&self, owner: &Owner) -> Result<Vec<Stored>, StoreError> {
         let of_name = of_our_type().labels(&format!("{}={}", names::OWNER_LABEL, owner.label()));
         let mut found = Vec::new();
-        for secret in self.0.list(&of_name).await.map_err(api)?.items {
-            let is_to_be_adopted = secret.labels().contains_key(names::ADOPT_UNTIL_LABEL);
+        let mut unreadable = None;
+        let listed = self.0.list(&of_name, PATIENCE, |secret| {
+            let is_to_be_adopted =
+                secret.meta().labels.as_ref().is_some_and(|labels| labels.contains_key(names::ADOPT_UNTIL_LABEL));
             match stored(secret) {
                 Ok(stored) => found.push(stored),
-                Err(error) if is_to_be_adopted => return Err(error),
+                Err(error) if is_to_be_adopted => unreadable = Some(error),
                 Err(_) => {}
             }
+        });
+        listed.await.map_err(api)?;
+        if let Some(error) = unreadable {
+            return Err(error);
         }
         let is_of_name =
             |s: &Stored| (&s.entry.owner.namespace, &s.entry.owner.name) == (&owner.namespace, &owner.name);
@@ -143,7 +147,7 @@ impl Entries {
         let preconditions =
             Preconditions { resource_version: Some(read.version.clone()), uid: Some(read.secret_uid.clone()) };
         let params = DeleteParams::default().preconditions(preconditions);
-        self.0.delete(&read.entry.owner.uid, &params).await.map_err(api).map(|_| ())
+        self.0.delete(&read.entry.owner.uid, &params).await.map_err(api)
     }
 }
 
@@ -172,7 +176,8 @@ fn secret(entry: &Entry, version: Option<String>) -> Result<Secret, StoreError> 
     })
 }
 
-fn stored(secret: Secret) -> Result<Stored, StoreError> {
+fn stored(received: Received<Secret>) -> Result<Stored, StoreError> {
+    let secret = received.0.map_err(|unreadable| StoreError::Unreadable(unreadable.error))?;
     let json = secret.data.as_ref().and_then(|data| data.get(names::ENTRY_DATA_KEY)).ok_or(StoreError::Empty)?;
     Ok(Stored {
         entry: Entry::from_json(&json.0)?,

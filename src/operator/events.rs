@@ -6,10 +6,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use kube::api::ObjectMeta;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, Resource};
 
 use super::write;
 use crate::api::{CONDITION_READY, CONDITION_SUSPENDED, names};
+use crate::apiserver::Collection;
 
 /// The longest note that the API server takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
@@ -27,9 +28,9 @@ pub struct News {
 
 /// Publishes what is new about an object. That it cannot be published is no reason to stop.
 pub async fn publish<K: Resource<DynamicType = ()>>(client: &Client, object: &K, news: Vec<News>, now: Timestamp) {
-    let api = Api::<Event>::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let events = Collection::<Event>::new(client, object.meta().namespace.as_deref());
     for news in news {
-        if let Err(error) = api.create(&write::by_us(), &event(object.object_ref(&()), news, now)).await {
+        if let Err(error) = events.create(&write::by_us(), &event(object.object_ref(&()), news, now)).await {
             tracing::warn!(%error, "an Event could not be published");
         }
     }

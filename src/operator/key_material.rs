@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::ObjectMeta;
-use kube::{Api, Client};
 use thiserror::Error;
 
 use super::guard::GuardError;
 use super::write::{self, wipe};
 use crate::api::names;
+use crate::apiserver::{Collection, Received};
 use crate::key::{Pepper, PepperError, SealError, SealingKey};
 
 const SEALING_KEY_DATA_KEY: &str = "key";
@@ -28,6 +29,9 @@ pub enum PrepareError {
     /// The sealing key cannot be used.
     #[error("Secret {namespace}/{name}: {0}", namespace = names::SYSTEM_NAMESPACE, name = names::SEALING_KEY_NAME)]
     SealingKey(#[from] SealError),
+    /// A Secret cannot be parsed.
+    #[error("a Secret with key material cannot be parsed: {0}")]
+    Unreadable(String),
     /// The API server refused.
     #[error("key material: {0}; is the chart installed, and does the operator run as its ServiceAccount?")]
     Api(#[source] Box<kube::Error>),
@@ -63,6 +67,10 @@ pub async fn load(client: &Client) -> Result<(Pepper, SealingKey), PrepareError>
 
 type Data = BTreeMap<String, ByteString>;
 
+fn data(secret: Received<Secret>) -> Result<Data, PrepareError> {
+    Ok(secret.0.map_err(|unreadable| PrepareError::Unreadable(unreadable.error))?.data.unwrap_or_default())
+}
+
 async fn read_or_create(
     client: &Client,
     namespace: &str,
@@ -70,10 +78,10 @@ async fn read_or_create(
     type_: &str,
     make: impl Fn() -> Result<Data, PrepareError>,
 ) -> Result<Data, PrepareError> {
-    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    let secrets = Collection::<Secret>::new(client, Some(namespace));
     let failed = |error| PrepareError::Api(Box::new(error));
-    if let Some(secret) = api.get_opt(name).await.map_err(failed)? {
-        return Ok(secret.data.unwrap_or_default());
+    if let Some(secret) = secrets.get_opt(name).await.map_err(failed)? {
+        return data(secret);
     }
     let secret = Secret {
         metadata: ObjectMeta {
@@ -86,14 +94,12 @@ async fn read_or_create(
         data: Some(make()?),
         ..Secret::default()
     };
-    match api.create(&write::by_us(), &secret).await {
+    match secrets.create(&write::by_us(), &secret).await {
         Ok(created) => {
             tracing::info!(namespace, name, "made");
-            Ok(created.data.unwrap_or_default())
+            data(created)
         }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            Ok(api.get(name).await.map_err(failed)?.data.unwrap_or_default())
-        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => data(secrets.get(name).await.map_err(failed)?),
         Err(error) => Err(failed(error)),
     }
 }

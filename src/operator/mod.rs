@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::api::Namespaces;
+use crate::apiserver::{Kind, WatchHealth};
 use crate::key::{Hasher, Pepper, SealingKey};
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
@@ -37,6 +38,7 @@ mod secrets;
 mod site_ids;
 mod streams;
 mod suspension;
+mod unreadable;
 mod write;
 
 use context::Context;
@@ -79,10 +81,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let listener = server::bind(config.admin).await?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
+    let watches = WatchHealth::default();
+    registry.register_collector(Box::new(watches.clone()));
     let not_ready: NotReady = Arc::new(Mutex::new(Some("starting".to_owned())));
     let probed = not_ready.clone();
-    let admin =
-        Admin::new(registry, move || probed.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err));
+    let probed_watches = watches.clone();
+    let admin = Admin::new(registry, move || {
+        probed.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)?;
+        // A namespace that may not be listed is left out, and the others are reconciled.
+        probed_watches.check(|kind| kind != Kind::Forbidden)
+    });
     let shutdown = Shutdown::on_signal(Duration::ZERO)?;
     let admin_server = {
         let limits = Limits { connections: server::ADMIN_CONNECTIONS };
@@ -91,7 +99,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     tokio::select! {
         () = shutdown.wait() => {}
         material = prepare(&client, &not_ready) => {
-            take_part(client, material, metrics, config, not_ready, &shutdown).await;
+            take_part(client, material, (metrics, watches), config, not_ready, &shutdown).await;
         }
     }
     admin_server.abort();
@@ -127,7 +135,7 @@ async fn prepare(client: &Client, not_ready: &NotReady) -> (Pepper, SealingKey) 
 async fn take_part(
     client: Client,
     material: (Pepper, SealingKey),
-    metrics: Metrics,
+    (metrics, watches): (Metrics, WatchHealth),
     config: Config,
     not_ready: NotReady,
     shutdown: &Shutdown,
@@ -145,7 +153,7 @@ async fn take_part(
     };
     metrics.leader.set(1);
     let leads = metrics.leader.clone();
-    let work = act(client, material, metrics, config, &not_ready, shutdown);
+    let work = act(client, material, (metrics, watches), config, &not_ready, shutdown);
     let Some(leader) = leader else { return work.await };
     let lost = tokio::select! {
         () = work => None,
@@ -172,13 +180,13 @@ fn say_whether_it_stands(not_ready: &NotReady, stands: Result<(), String>) {
 async fn act(
     client: Client,
     (pepper, sealing_key): (Pepper, SealingKey),
-    metrics: Metrics,
+    (metrics, watches): (Metrics, WatchHealth),
     config: Config,
     not_ready: &NotReady,
     shutdown: &Shutdown,
 ) {
     let enforcement = Arc::new(Enforcement::default());
-    let (known, wakes, complete) = streams::follow(&client, &config.namespaces, enforcement.clone());
+    let (known, wakes, complete) = streams::follow(&client, &config.namespaces, enforcement.clone(), &watches);
     let context = Arc::new(Context {
         namespaces: config.namespaces.clone(),
         known,

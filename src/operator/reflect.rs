@@ -1,167 +1,192 @@
-//! One resource, watched in each namespace that is followed, or in all at once, and reflected into one store. An object that
-//! cannot be read by this version is passed over and said in the log, so that it does not stall the watch of all others.
+//! One resource in one namespace, or in all of them, reflected into a store.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
-use std::pin::Pin;
+use std::future::{pending, ready};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use futures::stream::{SelectAll, select_all};
-use futures::{Stream, StreamExt};
-use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::Store;
+use kube::Resource;
+use kube::api::ObjectMeta;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::Event;
 
-use crate::api::Namespaces;
-use crate::server;
+use crate::apiserver::health::{Failure, Kind, Stage, WatchHealth};
+use crate::apiserver::{Pace, Received, Sink, Unreadable};
 
-/// What a watch shows. The store has it already.
-pub enum Change<K> {
+/// Long enough to cost the API server little; short enough that a dead watch is noticed within a minute.
+pub const PACE: Pace = Pace { watch: 30, silence: Duration::from_secs(40) };
+
+/// A change of a resource. The store has it already.
+pub enum Change<'c, K> {
     /// An object of a list that is not complete yet.
-    Listed(usize, K),
-    /// That list is complete, and named these uids.
-    Complete(usize, HashSet<String>),
-    /// The API server forbids to list this namespace.
-    Barred(usize),
+    Listed(&'c K),
+    /// That list is complete and contained these uids.
+    Complete(&'c HashSet<String>),
+    /// This namespace may not be listed.
+    Forbidden,
     /// Added or changed.
-    Applied(K),
+    Applied(&'c K),
     /// Deleted.
-    Deleted(K),
+    Deleted(&'c K),
+    /// Added or changed, and cannot be parsed by this version. A copy that could be parsed is no longer in the store.
+    Unreadable(Unreadable),
+    /// Deleted, and could not be parsed.
+    UnreadableDeleted(&'c ObjectMeta),
 }
 
-type Watched<K> = Pin<Box<dyn Stream<Item = (usize, Result<Event<DeserializeGuard<K>>, watcher::Error>)> + Send>>;
+/// Store of all objects of a resource, into which the watch of each namespace writes.
+pub struct Objects<K: Resource<DynamicType = ()> + Clone + 'static>(Mutex<Writer<K>>);
 
-/// A resource in each namespace, which its number stands for.
-pub struct Reflected<K: Resource<DynamicType = ()> + Clone + 'static> {
-    namespaces: Vec<Option<String>>,
-    events: SelectAll<Watched<K>>,
-    /// What lists that are not complete have named, by namespace.
-    listed: Vec<HashSet<String>>,
-    writer: Writer<K>,
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Default for Objects<K> {
+    fn default() -> Self {
+        Self(Mutex::new(Writer::default()))
+    }
 }
 
-impl<K> Reflected<K>
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Objects<K> {
+    /// Handle for readers.
+    pub fn store(&self) -> Store<K> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_reader()
+    }
+
+    /// kube's `Store` takes a list over as a whole, and with it what it holds of other namespaces goes. So each object is put
+    /// in by itself.
+    fn write(&self, event: &Event<K>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply_watcher_event(event);
+    }
+}
+
+/// Sink of one watch.
+pub struct Reflected<'o, K: Resource<DynamicType = ()> + Clone + 'static, T> {
+    name: String,
+    namespace: Option<String>,
+    objects: &'o Objects<K>,
+    health: WatchHealth,
+    /// uids that a list has contained so far.
+    listed: Mutex<HashSet<String>>,
+    take: T,
+}
+
+impl<'o, K, T> Reflected<'o, K, T>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
+    K: Resource<DynamicType = ()> + Clone + 'static,
+    T: Fn(Change<'_, K>),
 {
-    /// Begins to watch when it is asked for changes.
-    pub fn new(client: &Client, followed: &Namespaces) -> (Store<K>, Self) {
-        let namespaces = followed.each();
-        let watches = namespaces.iter().enumerate().map(|(number, namespace)| -> Watched<K> {
-            let api = server::api::<DeserializeGuard<K>>(client, namespace.as_deref());
-            let events = watcher(api, watcher::Config::default()).default_backoff();
-            Box::pin(events.map(move |event| (number, event)))
-        });
-        let (events, listed) = (select_all(watches), vec![HashSet::new(); namespaces.len()]);
-        // A list that the store took over as a whole would put out what it holds of other namespaces, so each object goes in
-        // by itself.
-        let writer = Writer::default();
-        (writer.as_reader(), Self { namespaces, events, listed, writer })
+    /// Passes each change on to `take`.
+    pub fn new(objects: &'o Objects<K>, namespace: Option<String>, health: WatchHealth, take: T) -> Self {
+        let place = namespace.as_ref().map_or_else(String::new, |namespace| format!(" in {namespace}"));
+        let name = format!("{}{place}", K::plural(&()));
+        Self { name, namespace, objects, health, listed: Mutex::default(), take }
     }
 
-    /// By number.
-    pub fn namespaces(&self) -> &[Option<String>] {
-        &self.namespaces
-    }
-
-    /// What the watches show next; they go on for ever.
-    pub async fn next(&mut self) -> Option<Change<K>> {
-        loop {
-            let (number, event) = self.events.next().await?;
-            if let Some(change) = self.take(number, event) {
-                return Some(change);
-            }
-        }
-    }
-
-    fn take(&mut self, number: usize, event: Result<Event<DeserializeGuard<K>>, watcher::Error>) -> Option<Change<K>> {
-        Some(match event {
-            Ok(Event::Init) => {
-                self.listed[number].clear();
-                return None;
-            }
-            Ok(Event::InitApply(guard)) => {
-                let object = read(guard)?;
-                self.listed[number].insert(object.uid().unwrap_or_default());
-                Change::Listed(number, self.put(object))
-            }
-            Ok(Event::InitDone) => {
-                let listed = std::mem::take(&mut self.listed[number]);
-                self.put_out(number, &listed);
-                Change::Complete(number, listed)
-            }
-            Ok(Event::Apply(guard)) => {
-                let object = read(guard)?;
-                Change::Applied(self.put(object))
-            }
-            Ok(Event::Delete(guard)) => {
-                let gone = Event::Delete(read(guard)?);
-                self.writer.apply_watcher_event(&gone);
-                let Event::Delete(object) = gone else { return None };
-                Change::Deleted(object)
-            }
-            Err(error) => return self.failed(number, &error),
-        })
-    }
-
-    fn put(&mut self, object: K) -> K {
-        let there = Event::Apply(object.clone());
-        self.writer.apply_watcher_event(&there);
+    /// Puts an object into the store, without the fields that nobody reads: labels and annotations may be large.
+    fn put(&self, mut object: K) -> K {
+        let meta = object.meta_mut();
+        (meta.labels, meta.annotations, meta.owner_references) = (None, None, None);
+        self.objects.write(&Event::Apply(object.clone()));
         object
     }
 
-    /// Takes out of the store what a list of this namespace did not name.
-    fn put_out(&mut self, number: usize, listed: &HashSet<String>) {
-        let namespace = &self.namespaces[number];
-        let is_gone = |object: &K| {
-            (namespace.is_none() || object.meta().namespace == *namespace)
-                && !listed.contains(object.meta().uid.as_deref().unwrap_or_default())
-        };
-        for object in self.writer.as_reader().state_filter(is_gone) {
-            self.writer.apply_watcher_event(&Event::Delete(K::clone(&object)));
-        }
+    fn stored(&self, meta: &ObjectMeta) -> Option<Arc<K>> {
+        let name = ObjectRef::new(meta.name.as_deref()?).within(meta.namespace.as_deref()?);
+        self.objects.store().get(&name).filter(|object| object.meta().uid == meta.uid)
     }
 
-    fn failed(&self, number: usize, error: &watcher::Error) -> Option<Change<K>> {
-        let what = K::plural(&());
-        match (error, &self.namespaces[number]) {
-            (watcher::Error::InitialListFailed(kube::Error::Api(status)), Some(namespace)) if status.is_forbidden() => {
-                tracing::warn!(
-                    namespace,
-                    error = status.message,
-                    "may not list {what} in a namespace of --watch-namespaces, so its keys are not looked after; others are. Create the namespace and apply the chart again, which gives the rights there, or take it out"
-                );
-                Some(Change::Barred(number))
-            }
-            _ => {
-                tracing::warn!(%error, "watching {what} failed; trying again. Is the chart installed?");
-                None
-            }
+    fn unreadable(&self, unreadable: Unreadable) {
+        let meta = &unreadable.metadata;
+        tracing::warn!(
+            kind = %K::kind(&()), namespace = meta.namespace, name = meta.name, error = unreadable.error,
+            "cannot be read by this version; correct its spec or upgrade Keywright"
+        );
+        self.health.unreadable(&K::plural(&()));
+        if let Some(before) = self.stored(meta) {
+            self.objects.write(&Event::Delete(K::clone(&before)));
         }
+        (self.take)(Change::Unreadable(unreadable));
     }
 }
 
-fn read<K: Resource<DynamicType = ()>>(guard: DeserializeGuard<K>) -> Option<K> {
-    match guard.0 {
-        Ok(mut object) => {
-            // By far the largest part of a small object, and of no use here.
-            object.managed_fields_mut().clear();
-            Some(object)
+impl<K, T> Sink<K> for Reflected<'_, K, T>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
+    T: Fn(Change<'_, K>) + Send + Sync,
+{
+    type Ticket = ();
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn may_list(&self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+
+    fn is_void(&self, (): ()) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
+    fn list_started(&self) {
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn listed(&self, object: Received<K>) {
+        match object.0 {
+            Ok(object) => {
+                let object = self.put(object);
+                let uid = object.meta().uid.clone().unwrap_or_default();
+                self.listed.lock().unwrap_or_else(PoisonError::into_inner).insert(uid);
+                (self.take)(Change::Listed(&object));
+            }
+            Err(unreadable) => self.unreadable(unreadable),
         }
-        Err(invalid) => {
-            let name = invalid.metadata.name.as_deref().unwrap_or_default();
-            let namespace = invalid.metadata.namespace.as_deref().unwrap_or_default();
-            tracing::warn!(kind = %K::kind(&()), namespace, name, error = %invalid.error, "cannot be read by this version; upgrade Keywright");
-            None
+    }
+
+    fn list_completed(&self, _version: &str, (): ()) {
+        let listed = std::mem::take(&mut *self.listed.lock().unwrap_or_else(PoisonError::into_inner));
+        let is_gone = |object: &K| {
+            (self.namespace.is_none() || object.meta().namespace == self.namespace)
+                && !listed.contains(object.meta().uid.as_deref().unwrap_or_default())
+        };
+        for object in self.objects.store().state_filter(is_gone) {
+            self.objects.write(&Event::Delete(K::clone(&object)));
         }
+        (self.take)(Change::Complete(&listed));
+    }
+
+    fn applied(&self, object: Received<K>) {
+        match object.0 {
+            Ok(object) => (self.take)(Change::Applied(&self.put(object))),
+            Err(unreadable) => self.unreadable(unreadable),
+        }
+    }
+
+    fn deleted(&self, object: Received<K>) {
+        match object.0 {
+            Ok(object) => {
+                self.objects.write(&Event::Delete(object.clone()));
+                (self.take)(Change::Deleted(&object));
+            }
+            Err(Unreadable { metadata, .. }) => (self.take)(Change::UnreadableDeleted(&metadata)),
+        }
+    }
+
+    fn bookmark(&self, _version: &str) {}
+
+    fn failed(&self, failure: &Failure) {
+        let Failure { stage, kind, cause } = failure;
+        if (*kind, *stage) == (Kind::Forbidden, Stage::List)
+            && let Some(namespace) = &self.namespace
+        {
+            tracing::warn!(
+                namespace,
+                error = cause,
+                "may not list {} in a namespace of --watch-namespaces, so its keys are not reconciled; others are. Create the namespace and apply the chart again, which grants the rights there, or remove it from the list",
+                K::plural(&())
+            );
+            return (self.take)(Change::Forbidden);
+        }
+        tracing::warn!(watch = self.name, error = cause, "a watch failed; trying again. Is the chart installed?");
     }
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
 use kube::api::ObjectMeta;
-use kube::{Api, Client};
 
 use super::write;
 use crate::api::names;
+use crate::apiserver::{Collection, Received};
 use crate::key::site_ids;
 
 /// How many ids are tried before it is left to the next attempt; two accounts meet on one in a billion.
@@ -17,13 +18,13 @@ const ATTEMPTS: usize = 16;
 
 /// The Site ID of an account, reserved if it was not before. `None` when every id that was tried is taken.
 pub async fn reserve(client: &Client, namespace: &str, name: &str) -> Result<Option<String>, kube::Error> {
-    let api = Api::<Secret>::namespaced(client.clone(), names::ENTRIES_NAMESPACE);
+    let secrets = Collection::<Secret>::new(client, Some(names::ENTRIES_NAMESPACE));
     let account = format!("{namespace}/{name}");
-    let is_ours = |secret: &Secret| account_of(secret) == Some(account.as_bytes());
+    let is_ours = |secret: &Received<Secret>| secret.0.as_ref().ok().and_then(account_of) == Some(account.as_bytes());
     // First all of them are looked at: an id before our own may have become free since, and ours stays.
     let mut free = Vec::new();
     for id in site_ids(namespace, name).take(ATTEMPTS) {
-        match api.get_opt(&id.as_str().to_ascii_lowercase()).await? {
+        match secrets.get_opt(&id.as_str().to_ascii_lowercase()).await? {
             Some(secret) if is_ours(&secret) => return Ok(Some(id.to_string())),
             Some(_) => {}
             None => free.push(id),
@@ -31,10 +32,10 @@ pub async fn reserve(client: &Client, namespace: &str, name: &str) -> Result<Opt
     }
     for id in free {
         let object_name = id.as_str().to_ascii_lowercase();
-        let holder = match api.create(&write::by_us(), &reservation(&object_name, &account)).await {
+        let holder = match secrets.create(&write::by_us(), &reservation(&object_name, &account)).await {
             Ok(created) => Some(created),
             // Somebody was faster; perhaps for the same account.
-            Err(kube::Error::Api(status)) if status.is_already_exists() => api.get_opt(&object_name).await?,
+            Err(kube::Error::Api(status)) if status.is_already_exists() => secrets.get_opt(&object_name).await?,
             Err(error) => return Err(error),
         };
         if holder.as_ref().is_some_and(is_ours) {

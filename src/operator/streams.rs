@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
+use kube::api::ObjectMeta;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
@@ -12,9 +14,11 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 use super::enforcement::{Enforcement, Tracked};
-use super::reflect::{Change, Reflected};
+use super::reflect::{Change, Objects, PACE, Reflected};
 use super::router::{FullName, Listed, Router, Wake};
+use super::unreadable::Unreadables;
 use crate::api::{Account, ApiKey, ApiKeyStatus, Namespaces, Suspension, TargetKind};
+use crate::apiserver::{Collection, WatchHealth, reflect};
 
 /// How long changes of keys are gathered before their account's counts are written.
 const COUNT_PAUSE: Duration = Duration::from_millis(500);
@@ -27,6 +31,8 @@ pub struct Known {
     pub accounts: Store<Account>,
     /// All Suspensions.
     pub suspensions: Store<Suspension>,
+    /// ApiKeys and Accounts that this version cannot parse.
+    pub unreadable: Arc<Unreadables>,
     switch: Arc<Switch>,
 }
 
@@ -121,22 +127,30 @@ impl WakeSenders {
 }
 
 /// Watches everything, in a task of its own. The receiver turns true when every first list is complete: a key that is
-/// looked at before its account is known would be told that there is none.
+/// reconciled before its account is known would get a status that says there is none.
 pub fn follow(
     client: &Client,
     namespaces: &Namespaces,
     enforcement: Arc<Enforcement>,
+    health: &WatchHealth,
 ) -> (Known, Wakes, watch::Receiver<bool>) {
-    let (keys, key_events) = Reflected::<ApiKey>::new(client, namespaces);
-    let (accounts, account_events) = Reflected::<Account>::new(client, namespaces);
-    let (suspensions, suspension_events) = Reflected::<Suspension>::new(client, namespaces);
-    let all = 3 * namespaces.each().len();
+    let (keys, accounts, suspensions) =
+        (Objects::<ApiKey>::default(), Objects::<Account>::default(), Objects::<Suspension>::default());
     let (senders, wakes) = WakeSenders::new();
     let (complete, completed) = watch::channel(false);
-    let switch = Arc::new(Switch { router: Mutex::default(), enforcement, senders });
-    let known = Known { keys, accounts, suspensions, switch: switch.clone() };
+    let unreadable = Arc::new(Unreadables::default());
+    let switch = Arc::new(Switch { router: Mutex::default(), enforcement, senders, unreadable: unreadable.clone() });
+    let known = Known {
+        keys: keys.store(),
+        accounts: accounts.store(),
+        suspensions: suspensions.store(),
+        unreadable,
+        switch: switch.clone(),
+    };
+    let places = Places { client: client.clone(), namespaces: namespaces.each(), health: health.clone() };
     tokio::spawn(async move {
         let lists = watch::Sender::new(0);
+        let all = 3 * places.namespaces.len();
         let all_listed = async {
             // Fails only when the sender is gone, and it is right here.
             let _ = lists.subscribe().wait_for(|lists| *lists == all).await;
@@ -144,16 +158,9 @@ pub fn follow(
         };
         let count = || lists.send_modify(|lists| *lists += 1);
         tokio::join!(
-            drive(key_events, &switch, count, Router::key, Router::key_gone, Router::keys_listed),
-            drive(account_events, &switch, count, Router::account, Router::account_gone, Router::accounts_listed),
-            drive(
-                suspension_events,
-                &switch,
-                count,
-                Router::suspension,
-                |router, _, uid| router.suspension_gone(uid),
-                Router::suspensions_listed
-            ),
+            drive(&places, &keys, &switch, &count),
+            drive(&places, &accounts, &switch, &count),
+            drive(&places, &suspensions, &switch, &count),
             switch.senders.flush_counts(),
             all_listed,
         );
@@ -161,11 +168,19 @@ pub fn follow(
     (known, wakes, completed)
 }
 
-/// Passes on what events say.
+/// Namespaces to watch, and by which client.
+struct Places {
+    client: Client,
+    namespaces: Vec<Option<String>>,
+    health: WatchHealth,
+}
+
+/// Passes changes on to the router, the proof of enforcement and the queues.
 struct Switch {
     router: Mutex<Router>,
     enforcement: Arc<Enforcement>,
     senders: WakeSenders,
+    unreadable: Arc<Unreadables>,
 }
 
 impl Switch {
@@ -180,53 +195,136 @@ impl Switch {
     }
 }
 
-/// Takes the changes of one resource. The store has them before, so whoever is woken finds the change there; who is woken by
-/// a list waits until it is complete.
-async fn drive<K>(
-    mut watched: Reflected<K>,
-    switch: &Switch,
-    count: impl Fn(),
-    apply: impl Fn(&mut Router, &K) -> Vec<Wake>,
-    gone: impl Fn(&mut Router, &FullName, &str) -> Vec<Wake>,
-    listed: impl Fn(&mut Router, Listed, &HashSet<String>) -> Vec<Wake>,
-) where
-    K: Tracked + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
+/// What the router is asked about one resource.
+trait Routed: Tracked {
+    fn seen(router: &mut Router, object: &Self) -> Vec<Wake>;
+    fn gone(router: &mut Router, name: &FullName, uid: &str) -> Vec<Wake>;
+    fn listed(router: &mut Router, of: Listed, uids: &HashSet<String>) -> Vec<Wake>;
+}
+
+impl Routed for ApiKey {
+    fn seen(router: &mut Router, key: &Self) -> Vec<Wake> {
+        router.key(key)
+    }
+
+    fn gone(router: &mut Router, name: &FullName, uid: &str) -> Vec<Wake> {
+        router.key_gone(name, uid)
+    }
+
+    fn listed(router: &mut Router, of: Listed, uids: &HashSet<String>) -> Vec<Wake> {
+        router.keys_listed(of, uids)
+    }
+}
+
+impl Routed for Account {
+    fn seen(router: &mut Router, account: &Self) -> Vec<Wake> {
+        router.account(account)
+    }
+
+    fn gone(router: &mut Router, name: &FullName, uid: &str) -> Vec<Wake> {
+        router.account_gone(name, uid)
+    }
+
+    fn listed(router: &mut Router, of: Listed, uids: &HashSet<String>) -> Vec<Wake> {
+        router.accounts_listed(of, uids)
+    }
+}
+
+impl Routed for Suspension {
+    fn seen(router: &mut Router, suspension: &Self) -> Vec<Wake> {
+        router.suspension(suspension)
+    }
+
+    fn gone(router: &mut Router, _: &FullName, uid: &str) -> Vec<Wake> {
+        router.suspension_gone(uid)
+    }
+
+    fn listed(router: &mut Router, of: Listed, uids: &HashSet<String>) -> Vec<Wake> {
+        router.suspensions_listed(of, uids)
+    }
+}
+
+/// Follows one resource in all places. The store has each change before its wake-ups are sent, so a reconciliation finds it
+/// there.
+async fn drive<K>(places: &Places, objects: &Objects<K>, switch: &Switch, count: &(impl Fn() + Sync))
+where
+    K: Routed + Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug,
     K: DeserializeOwned + Send + Sync + 'static,
 {
-    // Whom each list wakes, and whether it is the first one.
-    let mut lists: Vec<(Vec<Wake>, bool)> = watched.namespaces().iter().map(|_| (Vec::new(), true)).collect();
-    while let Some(change) = watched.next().await {
+    join_all(places.namespaces.iter().map(async |namespace| {
+        let collection = Collection::<K>::new(&places.client, namespace.as_deref());
+        let place = Place { switch, namespace: namespace.as_deref(), count, list: Mutex::new((Vec::new(), true)) };
+        let take = |change: Change<'_, K>| place.take(change);
+        let sink = Reflected::new(objects, namespace.clone(), places.health.clone(), take);
+        reflect(&collection, &sink, PACE, &places.health).await;
+    }))
+    .await;
+}
+
+/// One resource in one namespace, or in all of them.
+struct Place<'s, C> {
+    switch: &'s Switch,
+    namespace: Listed<'s>,
+    /// Counts a first list.
+    count: C,
+    /// Wake-ups that a list causes, which wait until it is complete, and whether it is the first one.
+    list: Mutex<(Vec<Wake>, bool)>,
+}
+
+impl<C: Fn()> Place<'_, C> {
+    fn take<K: Routed + Resource<DynamicType = ()>>(&self, change: Change<'_, K>) {
+        let switch = self.switch;
         match change {
-            Change::Listed(number, object) => {
-                switch.enforcement.seen(&object);
-                lists[number].0.extend(switch.ask(|router| apply(router, &object)));
+            Change::Listed(object) => {
+                switch.enforcement.seen(object);
+                switch.unreadable.forget::<K>(object.meta());
+                let wakes = switch.ask(|router| K::seen(router, object));
+                self.list.lock().unwrap_or_else(PoisonError::into_inner).0.extend(wakes);
             }
-            Change::Complete(number, uids) => {
-                let of = watched.namespaces()[number].as_deref();
-                switch.enforcement.listed::<K>(of, &uids);
-                let (wakes, is_first) = &mut lists[number];
-                wakes.extend(switch.ask(|router| listed(router, of, &uids)));
-                switch.send(std::mem::take(wakes));
-                if std::mem::take(is_first) {
-                    count();
+            Change::Complete(uids) => {
+                switch.enforcement.listed::<K>(self.namespace, uids);
+                let gone = switch.ask(|router| K::listed(router, self.namespace, uids));
+                let (mut wakes, is_first) =
+                    std::mem::take(&mut *self.list.lock().unwrap_or_else(PoisonError::into_inner));
+                wakes.extend(gone);
+                switch.send(wakes);
+                if is_first {
+                    (self.count)();
                 }
             }
             // The keys of other namespaces need not wait for this one.
-            Change::Barred(number) => {
-                if std::mem::take(&mut lists[number].1) {
-                    count();
+            Change::Forbidden => {
+                if std::mem::take(&mut self.list.lock().unwrap_or_else(PoisonError::into_inner).1) {
+                    (self.count)();
                 }
             }
             Change::Applied(object) => {
-                switch.enforcement.seen(&object);
-                switch.send(switch.ask(|router| apply(router, &object)));
+                switch.enforcement.seen(object);
+                switch.unreadable.forget::<K>(object.meta());
+                switch.send(switch.ask(|router| K::seen(router, object)));
             }
             Change::Deleted(object) => {
-                let name = (object.namespace().unwrap_or_default(), object.name_any());
-                let uid = object.uid().unwrap_or_default();
-                switch.enforcement.gone(&uid);
-                switch.send(switch.ask(|router| gone(router, &name, &uid)));
+                switch.unreadable.forget::<K>(object.meta());
+                self.gone::<K>(object.meta());
+            }
+            Change::Unreadable(unreadable) => {
+                let metadata = unreadable.metadata.clone();
+                // First, so that a neighbouring account that is woken does not count as alone.
+                let wake = switch.unreadable.add::<K>(unreadable);
+                self.gone::<K>(&metadata);
+                switch.send(wake.into_iter().collect());
+            }
+            Change::UnreadableDeleted(meta) => {
+                switch.unreadable.forget::<K>(meta);
+                self.gone::<K>(meta);
             }
         }
+    }
+
+    fn gone<K: Routed>(&self, meta: &ObjectMeta) {
+        let name = (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
+        let uid = meta.uid.as_deref().unwrap_or_default();
+        self.switch.enforcement.gone(uid);
+        self.switch.send(self.switch.ask(|router| K::gone(router, &name, uid)));
     }
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::router::FullName;
 use super::{controller, enforcement, write};
 use crate::api::{Conditions, Suspension, SuspensionStatus};
+use crate::apiserver::Collection;
 use crate::server::Shutdown;
 
 /// How many are reconciled at once: each is one request.
@@ -48,11 +49,10 @@ async fn reconcile(suspension: &Suspension, context: &Context) -> Result<(), kub
         enforcement::say(&mut conditions, standing.as_ref(), before, meta.generation);
         let status = SuspensionStatus { observed_generation: meta.generation, conditions: conditions.into_vec() };
         if suspension.status.as_ref() != Some(&status) {
-            let api =
-                Api::<Suspension>::namespaced(context.client.clone(), &suspension.namespace().unwrap_or_default());
+            let suspensions = Collection::<Suspension>::new(&context.client, meta.namespace.as_deref());
             let (metadata, spec) = (write::as_read(meta), suspension.spec.clone());
             let object = Suspension { metadata, spec, status: Some(status) };
-            api.replace_status(&suspension.name_any(), &write::by_us(), &object).await?;
+            suspensions.replace_status(&suspension.name_any(), &write::by_us(), &object).await?;
         }
     }
     context.backoff.forget(&suspension.uid().unwrap_or_default());

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 
 use crate::api::{Account, Member, MemberKind, MemberRole, names};
+use crate::apiserver::{Collection, Received};
 use crate::operator::write;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -27,14 +28,20 @@ pub enum Members {
 }
 
 /// Makes the RoleBindings as the members are.
-pub async fn apply(client: &Client, account: &Account, neighbours: &[Arc<Account>]) -> Result<Members, kube::Error> {
+pub async fn apply(
+    client: &Client,
+    account: &Account,
+    neighbours: &[Arc<Account>],
+    has_unreadable_neighbour: bool,
+) -> Result<Members, kube::Error> {
+    let has_neighbours = !neighbours.is_empty() || has_unreadable_neighbour;
     // A deletion counts from when it is asked for, whatever finalizer holds the account.
-    let is_alone = neighbours.is_empty() && account.metadata.deletion_timestamp.is_none();
-    let api = Api::<RoleBinding>::namespaced(client.clone(), &account.namespace().unwrap_or_default());
+    let is_alone = !has_neighbours && account.metadata.deletion_timestamp.is_none();
+    let bindings = Collection::<RoleBinding>::new(client, account.metadata.namespace.as_deref());
     let mut outcome = Members::Bound;
     for (role, name) in [(MemberRole::Owner, names::OWNERS_BINDING), (MemberRole::Admin, names::ADMINS_BINDING)] {
         let wanted = if is_alone { binding(account, role, name) } else { None };
-        match apply_one(&api, account, neighbours, name, wanted).await {
+        match apply_one(&bindings, account, neighbours, name, wanted).await {
             Ok(None) => {}
             Ok(Some(name)) => outcome = Members::Conflict(name),
             Err(kube::Error::Api(status)) if status.code == 403 || status.code == 422 => {
@@ -48,16 +55,21 @@ pub async fn apply(client: &Client, account: &Account, neighbours: &[Arc<Account
 
 /// The name, where it is taken by a RoleBinding that is not ours.
 async fn apply_one(
-    api: &Api<RoleBinding>,
+    bindings: &Collection<RoleBinding>,
     account: &Account,
     neighbours: &[Arc<Account>],
     name: &str,
     wanted: Option<RoleBinding>,
 ) -> Result<Option<String>, kube::Error> {
-    let found = api.get_opt(name).await?;
+    // One that cannot be parsed was changed by others, so it is not ours to touch.
+    let found = match bindings.get_opt(name).await? {
+        None => None,
+        Some(Received(Ok(binding))) => Some(binding),
+        Some(Received(Err(_))) => return Ok(wanted.map(|_| name.to_owned())),
+    };
     match (found, wanted) {
         (None, None) => {}
-        (None, Some(wanted)) => drop(api.create(&write::by_us(), &wanted).await?),
+        (None, Some(wanted)) => drop(bindings.create(&write::by_us(), &wanted).await?),
         (Some(found), wanted) if !is_ours(&found) => return Ok(wanted.map(|_| name.to_owned())),
         (Some(found), Some(wanted)) if is_owned_by(&found, account) => {
             // A second owner would keep it alive when the account is gone.
@@ -70,27 +82,27 @@ async fn apply_one(
                     uid: found.metadata.uid.clone(),
                     ..wanted.metadata
                 };
-                api.replace(name, &write::by_us(), &RoleBinding { metadata, ..wanted }).await?;
+                bindings.replace(name, &write::by_us(), &RoleBinding { metadata, ..wanted }).await?;
             }
         }
         // Its own reconciliation takes it away.
         (Some(found), None) if neighbours.iter().any(|other| is_owned_by(&found, other)) => {}
         // Members that went, or a binding of an account that is gone.
         (Some(found), wanted) => {
-            delete(api, &found).await?;
+            delete(bindings, &found).await?;
             if let Some(wanted) = wanted {
-                api.create(&write::by_us(), &wanted).await?;
+                bindings.create(&write::by_us(), &wanted).await?;
             }
         }
     }
     Ok(None)
 }
 
-async fn delete(api: &Api<RoleBinding>, found: &RoleBinding) -> Result<(), kube::Error> {
+async fn delete(bindings: &Collection<RoleBinding>, found: &RoleBinding) -> Result<(), kube::Error> {
     let preconditions = Preconditions { uid: found.uid(), resource_version: found.resource_version() };
-    match api.delete(&found.name_any(), &DeleteParams::default().preconditions(preconditions)).await {
+    match bindings.delete(&found.name_any(), &DeleteParams::default().preconditions(preconditions)).await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        answer => answer.map(drop),
+        answer => answer,
     }
 }
 

@@ -7,8 +7,10 @@ use kube::ResourceExt;
 use tokio::sync::mpsc;
 
 use super::context::Context;
+use super::enforcement::Kind;
+use super::queue::Again;
 use super::router::FullName;
-use super::{controller, site_ids, write};
+use super::{controller, site_ids, unreadable, write};
 use crate::api::{Account, TargetKind};
 use crate::server::Shutdown;
 
@@ -23,11 +25,21 @@ const REST: Duration = Duration::from_mins(15);
 /// Reconciles every Account that is woken, until told to stop.
 pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>, shutdown: Shutdown) {
     let look = async |(namespace, name): FullName| {
-        let account = context.known.account(&namespace, &name)?;
+        let Some(account) = context.known.account(&namespace, &name) else {
+            return report_unreadable(&context, &(namespace, name)).await;
+        };
         let outcome = reconcile(&account, &context).await;
         Some(outcome.unwrap_or_else(|error| after(&error, &account, &context)))
     };
     controller::run(woken, CONCURRENCY, shutdown.wait(), look).await;
+}
+
+/// Writes the status of an account that this version cannot parse. One that was deleted while it waited has none.
+async fn report_unreadable(context: &Context, name: &FullName) -> Again {
+    let account = context.known.unreadable.get(Kind::Account, name)?;
+    let error = unreadable::report_account(context, &account).await.err()?;
+    tracing::warn!(namespace = name.0, name = name.1, %error, "writing the status of an unreadable Account failed");
+    Some(context.backoff.after_failure(account.metadata.uid.as_deref().unwrap_or_default()))
 }
 
 /// How long to wait after an error.
@@ -50,7 +62,8 @@ async fn reconcile(account: &Account, context: &Context) -> Result<Duration, kub
         other.metadata.namespace == account.metadata.namespace && other.metadata.name != account.metadata.name
     };
     let neighbours = context.known.accounts.state_filter(is_neighbour);
-    let members = members::apply(&context.client, account, &neighbours).await?;
+    let has_unreadable_neighbour = context.known.unreadable.is_any_in(Kind::Account, &namespace);
+    let members = members::apply(&context.client, account, &neighbours, has_unreadable_neighbour).await?;
     if account.metadata.deletion_timestamp.is_some() {
         return Ok(REST);
     }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 
 use super::members::Members;
 use crate::api::{
     Account, AccountStatus, ApiKey, CONDITION_READY, CONDITION_SUSPENDED, Conditions, KeyCounts, Reason, State,
     Suspension,
 };
+use crate::apiserver::Collection;
 use crate::operator::context::Context;
 use crate::operator::enforcement::{self, Standing};
 use crate::operator::events::{of_conditions, publish};
@@ -106,8 +107,8 @@ pub async fn write(context: &Context, facts: &Facts<'_>, status: AccountStatus) 
     }
     let (metadata, spec) = (write::as_read(&account.metadata), account.spec.clone());
     let object = Account { metadata, spec, status: Some(status.clone()) };
-    let api = Api::<Account>::namespaced(context.client.clone(), &account.namespace().unwrap_or_default());
-    api.replace_status(&account.name_any(), &write::by_us(), &object).await?;
+    let accounts = Collection::<Account>::new(&context.client, account.metadata.namespace.as_deref());
+    accounts.replace_status(&account.name_any(), &write::by_us(), &object).await?;
     // After the write, or a conflict would have it told twice.
     let before = account.status.clone().unwrap_or_default().conditions;
     publish(&context.client, account, of_conditions(&before, &status.conditions), (context.now)()).await;

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::controller;
-use super::enforcement::GATE_BOUND;
+use super::enforcement::{GATE_BOUND, Kind};
 use super::entries::{StoreError, Stored};
 use super::queue::Again;
 use super::router::FullName;
-use super::write;
+use super::{unreadable, write};
 use crate::api::{ApiKey, Reason, TargetKind};
 use crate::key::{Ended, MintError};
 use crate::server::Shutdown;
@@ -67,8 +67,9 @@ pub async fn run(
     shutdown: Shutdown,
 ) {
     let look = async |(namespace, name): FullName| {
-        // None: deleted while it waited for its turn.
-        let key = context.known.key(&namespace, &name)?;
+        let Some(key) = context.known.key(&namespace, &name) else {
+            return report_unreadable(&context, &(namespace, name)).await;
+        };
         let outcome = tokio::time::timeout(PATIENCE, reconcile(&key, &context)).await.unwrap_or(Err(Error::TimedOut));
         match outcome {
             Ok(again) => {
@@ -79,6 +80,15 @@ pub async fn run(
         }
     };
     controller::run(woken, concurrency, shutdown.wait(), look).await;
+}
+
+/// Writes the status of a key that this version cannot parse. A key that was deleted while it waited has none.
+async fn report_unreadable(context: &Context, name: &FullName) -> Again {
+    let key = context.known.unreadable.get(Kind::ApiKey, name)?;
+    let error = unreadable::report_key(context, &key).await.err()?;
+    context.metrics.failed.inc();
+    tracing::warn!(namespace = name.0, name = name.1, %error, "writing the status of an unreadable ApiKey failed");
+    Some(context.backoff.after_failure(key.metadata.uid.as_deref().unwrap_or_default()))
 }
 
 /// How long to wait after an error.

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 
 use super::Error;
 use super::events;
@@ -14,6 +14,7 @@ use crate::api::{
     Access, Account, ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE,
     CONDITION_SUSPENDED, Conditions, CredentialStatus, Reason, State, Suspension,
 };
+use crate::apiserver::Collection;
 use crate::key::{Credential, Delivery, Ended, Entry};
 use crate::operator::context::Context;
 use crate::operator::enforcement::{self, Standing};
@@ -255,10 +256,10 @@ pub async fn write(context: &Context, facts: &Facts<'_>, status: ApiKeyStatus) -
     if key.status.as_ref() == Some(&status) {
         return Ok(());
     }
-    let api = Api::<ApiKey>::namespaced(context.client.clone(), &key.namespace().unwrap_or_default());
+    let keys = Collection::<ApiKey>::new(&context.client, key.metadata.namespace.as_deref());
     let (metadata, spec) = (write::as_read(&key.metadata), key.spec.clone());
     let object = ApiKey { metadata, spec, status: Some(status.clone()) };
-    api.replace_status(&key.name_any(), &write::by_us(), &object).await?;
+    keys.replace_status(&key.name_any(), &write::by_us(), &object).await?;
     // After the write, or a conflict would have it told twice.
     events::tell(context, facts, &status).await;
     Ok(())

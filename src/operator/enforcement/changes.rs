@@ -17,7 +17,7 @@ use crate::operator::router::{FullName, Listed, is_in};
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What was changed; the number is its place in a Lease's versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// An ApiKey.
     ApiKey = 0,

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 
 use crate::api::{comparable, names, namespace_name, versions};
+use crate::apiserver::{Received, Unreadable};
 
 /// A list of Leases: when it was asked for, and when it is judged.
 #[derive(Clone, Copy, Debug)]
@@ -77,9 +78,12 @@ impl Says {
 }
 
 impl Report {
-    /// Reads a Lease.
-    pub fn read(lease: Lease) -> Self {
-        let meta = lease.metadata;
+    /// Reads a Lease. What the verifier has applied is in annotations, so only `renewed` needs a spec that can be parsed.
+    pub fn read(lease: Received<Lease>) -> Self {
+        let (meta, spec) = match lease.0 {
+            Ok(Lease { metadata, spec }) => (metadata, spec),
+            Err(Unreadable { metadata, .. }) => (metadata, None),
+        };
         let annotation = |name: &str| meta.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str);
         let applied = annotation(names::APPLIED_ANNOTATION).and_then(versions);
         let staleness = annotation(names::MAX_STALENESS_ANNOTATION).and_then(comparable);
@@ -92,7 +96,7 @@ impl Report {
             namespaces,
             max_staleness: (milliseconds > 0).then(|| Duration::from_millis(milliseconds)),
         });
-        let renewed = lease.spec.and_then(|spec| spec.renew_time).map(|time| time.0);
+        let renewed = spec.and_then(|spec| spec.renew_time).map(|time| time.0);
         Self {
             says,
             renewed,
@@ -222,8 +226,8 @@ pub mod tests {
         for staleness in ["", "30m", "-1", "1e3", " 1"] {
             assert_eq!(says("1,2,3,4", staleness), None, "{staleness}");
         }
-        let nothing = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
-        assert_eq!(Report::read(nothing).says, None);
+        let nothing = Report::read(serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap());
+        assert_eq!(nothing.says, None);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use tokio::time::{sleep, timeout};
 
@@ -13,6 +12,7 @@ use super::changes::Told;
 use super::lease::{Look, Report};
 use super::{EAGER, Kind, PATIENT, State};
 use crate::api::names;
+use crate::apiserver::Collection;
 use crate::operator::context::Context;
 use crate::operator::router::Wake;
 use crate::operator::streams::WakeSenders;
@@ -23,13 +23,13 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Looks at the Leases while something is in flight, for ever.
 pub async fn run(context: Arc<Context>, wakes: WakeSenders) {
-    let api = Api::<Lease>::namespaced(context.client.clone(), names::ENTRIES_NAMESPACE);
+    let leases = Collection::<Lease>::new(&context.client, Some(names::ENTRIES_NAMESPACE));
     let (label, value) = names::VERIFIER_LEASE_LABEL;
     // No resourceVersion: only a consistent list says what there was after it was asked for.
     let all = ListParams::default().labels(&format!("{label}={value}"));
     let enforcement = &context.enforcement;
     loop {
-        if let Err(why) = look(&context, &wakes, &api, &all).await {
+        if let Err(why) = look(&context, &wakes, &leases, &all).await {
             tracing::warn!(why, "cannot list the verifiers' Leases, so no change is said to be Enforced; trying again");
             for name in enforcement.with(|state| state.gates.give_up(Instant::now())) {
                 wakes.send(Wake::Key(name));
@@ -44,14 +44,21 @@ pub async fn run(context: Arc<Context>, wakes: WakeSenders) {
     }
 }
 
-async fn look(context: &Context, wakes: &WakeSenders, api: &Api<Lease>, all: &ListParams) -> Result<(), String> {
+async fn look(
+    context: &Context,
+    wakes: &WakeSenders,
+    leases: &Collection<Lease>,
+    all: &ListParams,
+) -> Result<(), String> {
     let asked = Instant::now();
     context.metrics.lease_lists.inc();
-    let list = timeout(ANSWER, api.list(all)).await.map_err(|_| format!("no answer in {ANSWER:?}"))?;
-    let reports = list.map_err(|error| error.to_string())?.items.into_iter().map(Report::read).collect();
+    let mut reports = Vec::new();
+    let list = leases.list(all, ANSWER, |lease| reports.push(Report::read(lease)));
+    let listed = timeout(ANSWER, list).await.map_err(|_| format!("no answer in {ANSWER:?}"))?;
+    listed.map_err(|error| error.to_string())?;
     let look = Look { asked, now: Instant::now(), wall: (context.now)() };
     judge(context, wakes, reports, &look);
-    collect(context, api, look.now).await;
+    collect(context, leases, look.now).await;
     Ok(())
 }
 
@@ -80,12 +87,12 @@ fn judge(context: &Context, wakes: &WakeSenders, reports: Vec<Report>, look: &Lo
 
 /// Deletes the Leases whose processes answer nothing any more, each in the version whose silence was measured: a renewal
 /// that this operator has not heard of makes that fail.
-async fn collect(context: &Context, api: &Api<Lease>, now: Instant) {
+async fn collect(context: &Context, leases: &Collection<Lease>, now: Instant) {
     for Report { name, uid, version, says, .. } in context.enforcement.with(|state| state.leases.silent(now)) {
         let sent = Instant::now();
         let preconditions = Preconditions { uid: Some(uid), resource_version: Some(version) };
-        match timeout(ANSWER, api.delete(&name, &DeleteParams::default().preconditions(preconditions))).await {
-            Ok(Ok(_)) => {
+        match timeout(ANSWER, leases.delete(&name, &DeleteParams::default().preconditions(preconditions))).await {
+            Ok(Ok(())) => {
                 if let Some(says) = says {
                     context.enforcement.with(|state| state.changes.collected(&says, sent));
                 }

@@ -107,7 +107,7 @@ fn every_alert_says_how_bad_it_is_what_is_so_and_what_to_do() {
     }
     let names: BTreeSet<_> = alerts.iter().map(|alert| alert["alert"].as_str().unwrap()).collect();
     assert_eq!(names.len(), alerts.len());
-    for wanted in ["VerifierDown", "IndexStale", "EnforcementLag", "KeysExpiring", "Argon2Saturated"] {
+    for wanted in ["VerifierDown", "IndexStale", "WatchFailing", "EnforcementLag", "KeysExpiring", "Argon2Saturated"] {
         assert!(names.contains(format!("Keywright{wanted}").as_str()), "{wanted}");
     }
 }

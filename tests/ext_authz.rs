@@ -56,7 +56,8 @@ async fn the_upstream_and_the_gateway_are_told_who_calls() {
         ("x-keywright-key", &key),
         ("x-keywright-key-id", id),
         ("x-keywright-meta-plan", "gold"),
-        ("x-keywright-meta-region", "us"),
+        ("x-keywright-meta-region", "eu"),
+        ("x-keywright-meta-team", "billing"),
         ("x-keywright-scopes", "*:*"),
         ("x-keywright-site-id", site),
     ];
@@ -66,7 +67,7 @@ async fn the_upstream_and_the_gateway_are_told_who_calls() {
     assert_eq!(identity(&answer), expected.map(|(name, _)| name), "and nothing else");
     assert_eq!(answer.remove, [""; 0]);
     let caller = json!({"account": account, "key": key, "keyId": id, "scopes": ["*:*"], "siteId": site,
-        "metadata": {"plan": "gold", "region": "us"}});
+        "metadata": {"plan": "gold", "region": "eu", "team": "billing"}});
     assert_eq!(answer.caller, caller);
     assert!(!format!("{answer:?}").contains(full.as_str()), "the key is not repeated");
 

@@ -42,9 +42,11 @@ async fn keywright() -> &'static Keywright {
             let verifier = Running::verifier(cluster, &["--method-header=X-Original-Method"]).await.unwrap();
             let verifier = verifier.ready().await;
             let space = Space::new(cluster).await;
+            space.account("acme", json!({"accessLevel": "Full", "metadata": {"plan": "free"}})).await;
             let full = space.ready_key("full").await;
             let spec = json!({"account": "acme", "displayName": "Order reader", "accessLevel": "Custom",
-                "scopes": ["orders:read"], "expiresAt": "2099-01-01T00:00:00Z"});
+                "scopes": ["orders:read"], "expiresAt": "2099-01-01T00:00:00Z",
+                "metadata": {"plan": "enterprise", "team": "billing"}});
             space.key("reader", spec).await;
             space.until_ready_is("reader", "Issued").await;
             let reader = space.value("reader", "api-key").await;

@@ -87,7 +87,7 @@ pub struct AccountSpec {
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("maxKeyLifetime must be 1m to 87600h (10 years)"))]
     pub max_key_lifetime: Option<Duration>,
 
-    /// Up to 8 pairs for the upstream, carried in the verifier's answers beside the key's own, which win.
+    /// Metadata for the upstream, such as the plan: up to 8 pairs that the verifier returns with every key of the account, and never interprets. A key cannot override them; it adds only names that are not set here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::metadata")]
     #[x_kube(validation = Rule::new("self.all(k, k.matches('^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$'))").message("keys of metadata are 1 to 32 of a-z, 0-9 and `-`, beginning with a letter, for they become header names"))]

@@ -109,7 +109,7 @@ pub struct ApiKeySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretTemplate>,
 
-    /// Up to 8 pairs for the upstream, such as plan or team: carried in the verifier's answers, never interpreted.
+    /// Metadata for the upstream, such as the team: up to 8 pairs that the verifier returns, and never interprets. A name that the account's metadata sets keeps the account's value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::metadata")]
     #[x_kube(validation = Rule::new("self.all(k, k.matches('^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$'))").message("keys of metadata are 1 to 32 of a-z, 0-9 and `-`, beginning with a letter, for they become header names"))]

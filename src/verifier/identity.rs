@@ -104,10 +104,24 @@ fn effective(holder: &Holder<'_>) -> Option<HeaderValue> {
     Some(scopes)
 }
 
-/// The metadata of a key over that of its account: the key's own win.
+/// Metadata of a caller: all of its account's, and of its key's the names that the account does not set. It is empty while
+/// the account is unknown.
 pub fn metadata(holder: &Holder<'_>) -> BTreeMap<String, String> {
-    let of_account = holder.account.ceiling.iter().flat_map(|ceiling| &ceiling.metadata);
-    of_account.chain(holder.live.subject().metadata()).map(|(name, value)| (name.clone(), value.clone())).collect()
+    let Some(ceiling) = &holder.account.ceiling else { return BTreeMap::new() };
+    let mut all = BTreeMap::<String, String>::new();
+    for (name, value) in ceiling.metadata.iter().chain(holder.live.subject().metadata()) {
+        if !all.keys().any(|set| is_one_header(set, name)) {
+            all.insert(name.clone(), value.clone());
+        }
+    }
+    all
+}
+
+/// Returns true if servers read two names as the same header: its name ignores case, and CGI reads all characters but letters
+/// and digits alike.
+fn is_one_header(one: &str, other: &str) -> bool {
+    let read = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+    one.bytes().map(read).eq(other.bytes().map(read))
 }
 
 /// The same as headers. `None` is a doubt.

@@ -44,7 +44,13 @@ pub struct Facts {
     pub scope: &'static str,
     /// The accounts whose keys the route accepts, as parameters.
     pub accounts: &'static str,
+    pub account_metadata: &'static [(&'static str, &'static str)],
+    pub key_metadata: &'static [(&'static str, &'static str)],
     pub now: Timestamp,
+}
+
+fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// A time of the day that all of these tests play on.
@@ -80,6 +86,8 @@ impl Facts {
             retires_at: None,
             scope: "orders:write",
             accounts: "",
+            account_metadata: &[],
+            key_metadata: &[],
             now: at(100),
         }
     }
@@ -99,7 +107,7 @@ impl Facts {
             grant: self.ceiling.clone(),
             disabled: self.account_disabled,
             max_lifetime: self.max_lifetime,
-            metadata: BTreeMap::new(),
+            metadata: metadata(self.account_metadata),
         };
         index.set_account("shop", "acme", self.account.then_some(ceiling));
         for (uid, is_there, kind, name) in [
@@ -126,7 +134,7 @@ impl Facts {
             disabled: self.disabled,
             expires_at: self.expires_at,
             revoke_before: self.revoke_before,
-            metadata: BTreeMap::new(),
+            metadata: metadata(self.key_metadata),
         }
     }
 

@@ -141,6 +141,8 @@ fn facts() -> impl Strategy<Value = Facts> {
             retires_at,
             scope,
             accounts,
+            account_metadata: &[],
+            key_metadata: &[],
             now,
         }
     })

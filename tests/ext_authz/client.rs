@@ -60,7 +60,8 @@ pub async fn keywright() -> &'static Keywright {
                 space.value(name, "api-key").await
             };
             let of_acme = json!({"account": "acme", "accessLevel": "Full"});
-            let spec = json!({"account": "acme", "accessLevel": "Full", "metadata": {"region": "us"}});
+            let spec =
+                json!({"account": "acme", "accessLevel": "Full", "metadata": {"region": "us", "team": "billing"}});
             let full = key("full", spec).await;
             let spec = json!({"account": "acme", "accessLevel": "Custom", "scopes": ["orders:read"]});
             let reader = key("reader", spec).await;

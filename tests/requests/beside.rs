@@ -36,7 +36,8 @@ async fn a_program_that_asks_about_a_key_learns_who_it_is_only_if_its_secret_is_
         }
     }
     let who = json!({"valid": true, "code": "ok", "keyId": reader[3..15], "account": account, "name": "reader",
-        "displayName": "Order reader", "accessLevel": "Custom", "scopes": ["orders:read"], "expiresAt": "2099-01-01T00:00:00Z"});
+        "displayName": "Order reader", "accessLevel": "Custom", "scopes": ["orders:read"], "expiresAt": "2099-01-01T00:00:00Z",
+        "metadata": {"plan": "free", "team": "billing"}});
     assert_eq!(verify(&json!({"key": reader}).to_string()).await.json(), who);
 }
 

@@ -158,6 +158,22 @@ async fn a_lower_revision_is_ignored_with_a_warning_and_only_a_higher_one_than_e
     assert_ne!(sixth, fifth);
 }
 
+#[tokio::test]
+async fn revision_beyond_the_step_is_refused_and_emergency_rotation_goes_on() {
+    let (space, both) = run().await;
+    let old = space.ready_key("storefront").await;
+    rotate(&space, json!({"revision": 9_007_199_254_740_991_i64})).await;
+    space.until_ready_is("storefront", "RevisionTooHigh").await;
+    assert_eq!(record(&space).await["lastSerial"], 1);
+    assert_eq!(both.verifier.code("scope=any", &old).await, "ok");
+
+    let revoke_before = Timestamp::now();
+    let new = rotated(&space, &both, json!({"revision": 1, "revokeBefore": revoke_before}), 2).await;
+    assert_ne!(new, old);
+    space.until_ready_is("storefront", "Issued").await;
+    both.verifier.eventually_says("revoked", "scope=any", &old).await;
+}
+
 async fn warnings(space: &Space, reason: &str) -> Vec<Event> {
     let events = Api::<Event>::namespaced(space.client.clone(), &space.name);
     let mut all = events.list(&ListParams::default()).await.unwrap().items;

@@ -134,7 +134,7 @@ pub struct CloneSource {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rotation {
-    /// Raise it, and a new value is minted. One that is not higher than every one before is ignored, as a re-sync may bring it back.
+    /// Raise it, and a new value is minted. One that is not higher than every one before is ignored, as a re-sync may bring it back. One that exceeds `status.highestRevision` by more than 4000000000 is refused, so that no single write uses up all revisions; Unix times in seconds fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_i64))]
     pub revision: Option<i64>,
@@ -229,6 +229,10 @@ pub enum SecretItem {
     SiteId,
 }
 
+/// Most by which a revision may exceed the highest one before. Unix times in seconds fit, and to use up all revisions takes
+/// 2 million rotations.
+pub const REVISION_STEP: i64 = 4_000_000_000;
+
 /// How long the value before keeps working where the spec says nothing.
 const DEFAULT_OVERLAP: StdDuration = StdDuration::from_hours(24);
 /// How long a Secret is shown where the spec says nothing.
@@ -252,6 +256,16 @@ impl ApiKeySpec {
     /// The revision that is asked for; 0 where none is.
     pub fn revision(&self) -> i64 {
         self.rotation.as_ref().and_then(|r| r.revision).unwrap_or_default()
+    }
+
+    /// Returns true if the spec asks for the next value, given the highest revision so far.
+    pub fn raises(&self, highest: i64) -> bool {
+        self.revision() > highest && !self.oversteps(highest)
+    }
+
+    /// Returns true if the revision is refused because it exceeds the highest one so far by too much.
+    pub fn oversteps(&self, highest: i64) -> bool {
+        self.revision().saturating_sub(highest) > REVISION_STEP
     }
 
     /// How long after its issue a value is replaced.

@@ -60,6 +60,8 @@ pub enum Reason {
     RevokedInAdvance,
     /// A revision is not higher than every one before. Said in an Event.
     RevisionIgnored,
+    /// A revision exceeds the highest one before by too much, and is not recorded.
+    RevisionTooHigh,
     /// The Secret was shown for its time and deleted.
     Revealed,
     /// The current value is near its end.
@@ -113,6 +115,7 @@ impl Reason {
             Reason::CloneOtherAccount => "CloneOtherAccount",
             Reason::RevokedInAdvance => "RevokedInAdvance",
             Reason::RevisionIgnored => "RevisionIgnored",
+            Reason::RevisionTooHigh => "RevisionTooHigh",
             Reason::Revealed => "Revealed",
             Reason::ExpiresSoon => "ExpiresSoon",
             Reason::MembersNeedOwnNamespace => "MembersNeedOwnNamespace",

@@ -15,7 +15,9 @@ mod versions;
 
 pub use account::{Account, AccountSpec, Member, MemberKind, MemberRole};
 pub use activity::{Activity, Bucket, Requests, Source, ValueUse, Writer};
-pub use api_key::{ApiKey, ApiKeySpec, CloneSource, DeliveryMode, Restrictions, Rotation, SecretItem, SecretTemplate};
+pub use api_key::{
+    ApiKey, ApiKeySpec, CloneSource, DeliveryMode, REVISION_STEP, Restrictions, Rotation, SecretItem, SecretTemplate,
+};
 pub use condition::{
     CONDITION_ENFORCED, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CONDITION_SUSPENDED,
     Conditions, Reason,

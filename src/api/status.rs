@@ -40,7 +40,7 @@ pub struct ApiKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
 
-    /// The highest `spec.rotation.revision` that a value was minted for: only a higher one mints the next.
+    /// The highest `spec.rotation.revision` that a value was minted for: only a higher one mints the next, up to 4000000000 higher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_revision: Option<i64>,
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keywright::api::Reason;
+use keywright::api::{REVISION_STEP, Reason};
 use keywright::key::Ended;
 use keywright::operator::api_key::facts::Facts;
 use keywright::operator::api_key::plan::{Action, Plan, warning};
@@ -59,6 +59,72 @@ fn a_revision_that_was_seen_before_is_ignored_also_after_there_was_none() {
         assert_eq!(world.entry().last_serial, serial, "{revision:?}");
     }
     assert_eq!(world.entry().revision, 7);
+}
+
+/// The highest that the CRD takes.
+const MAX_REVISION: i64 = 9_007_199_254_740_991;
+
+fn problem(world: &World) -> Option<Reason> {
+    plan(world).problem.map(|problem| problem.reason)
+}
+
+#[test]
+fn revision_beyond_the_step_is_refused_and_a_lower_one_counts() {
+    for highest in [0, 5] {
+        let mut world = settled(Wish { revision: Some(highest), ..Wish::default() });
+        for refused in [highest + REVISION_STEP + 1, MAX_REVISION] {
+            world.wish.revision = Some(refused);
+            rest(&mut world);
+            assert_eq!(problem(&world), Some(Reason::RevisionTooHigh), "{refused} after {highest}");
+            assert_eq!((world.entry().last_serial, world.entry().revision), (1, highest));
+        }
+        world.wish.revision = Some(highest + 1);
+        rest(&mut world);
+        assert_eq!((problem(&world), world.entry().last_serial), (None, 2), "after {highest}");
+        world.wish.revision = Some(highest + 1 + REVISION_STEP);
+        rest(&mut world);
+        assert_eq!((problem(&world), world.entry().last_serial), (None, 3), "after {highest}");
+    }
+}
+
+#[test]
+fn refused_revision_names_the_next_one() {
+    let mut world = settled(Wish { revision: Some(5), ..Wish::default() });
+    world.wish.revision = Some(MAX_REVISION);
+    let message = plan(&world).problem.unwrap().message;
+    assert!(message.contains("9007199254740991 exceeds 5") && message.ends_with("set it to 6"), "{message}");
+}
+
+#[test]
+fn new_key_with_a_revision_beyond_the_step_waits_for_a_lower_one() {
+    let mut world = World::new(Wish { revision: Some(MAX_REVISION), ..Wish::default() });
+    assert!(rest(&mut world));
+    assert!(world.read().is_none());
+    assert_eq!(problem(&world), Some(Reason::RevisionTooHigh));
+    // A Unix time in seconds.
+    world.wish.revision = Some(1_800_000_000);
+    rest(&mut world);
+    assert_eq!((problem(&world), world.entry().revision), (None, 1_800_000_000));
+}
+
+#[test]
+fn refused_revision_does_not_stop_the_interval() {
+    let mut world = settled(Wish { revision: Some(5), interval: Some(HOUR), ..Wish::default() });
+    world.wish.revision = Some(MAX_REVISION);
+    world.advance(seconds(HOUR));
+    rest(&mut world);
+    assert_eq!((world.entry().last_serial, world.entry().current.revision, world.entry().revision), (2, 5, 5));
+    assert_eq!(problem(&world), Some(Reason::RevisionTooHigh));
+}
+
+#[test]
+fn refused_revision_does_not_stop_a_delivery() {
+    let mut world = World::new(Wish::default());
+    drop(asleep_before_write(2, &mut world));
+    world.wish.revision = Some(MAX_REVISION);
+    rest(&mut world);
+    assert!(world.entry().undelivered().is_none());
+    assert_eq!(problem(&world), Some(Reason::RevisionTooHigh));
 }
 
 #[test]

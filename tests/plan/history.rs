@@ -1,5 +1,6 @@
 //! Which entry may follow which: held at every swap.
 
+use keywright::api::REVISION_STEP;
 use keywright::key::{Credential, Delivery, Ended, Entry};
 use keywright::operator::api_key::facts::Presence;
 
@@ -11,6 +12,7 @@ pub fn hold_history(before: Option<&Entry>, next: &Entry, by: &Operator) {
     assert_eq!((next.current.serial, &next.owner), (next.last_serial, &World::owner()));
     let Some(before) = before else {
         assert_eq!((next.last_serial, next.revision), (1, by.seen.key.spec.revision()));
+        assert!(next.revision <= REVISION_STEP, "no single write uses up all revisions");
         return assert!(next.retiring.is_none() && next.secret.is_none() && next.undelivered().is_some());
     };
     assert_eq!(next.cloned, before.cloned, "resolved once");
@@ -41,10 +43,10 @@ fn hold_minting(before: &Entry, next: &Entry, by: &Operator) {
     assert_eq!(next.last_serial, before.last_serial + 1);
     assert!(before.undelivered().is_none(), "minted only when the newest is delivered");
     assert_eq!(next.retiring.as_ref(), Some(&before.current), "the one before goes on, an older one ends");
-    let is_raised = spec.revision() > before.revision;
+    let is_raised = spec.revision() > before.revision && spec.revision() <= before.revision + REVISION_STEP;
     let due = |interval| before.current.issued_at.checked_add(interval).unwrap() <= by.now;
     assert!(is_raised || spec.rotation_interval().is_some_and(due), "nobody asked for serial {}", next.last_serial);
-    assert_eq!(next.revision, before.revision.max(spec.revision()));
+    assert_eq!(next.revision, if is_raised { spec.revision() } else { before.revision });
     assert!(spec.revoke_before().is_none_or(|at| at <= next.current.issued_at), "revoked before it was made");
 }
 

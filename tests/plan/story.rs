@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keywright::api::Reason;
+use keywright::api::{REVISION_STEP, Reason};
 use keywright::key::{Ended, Entry};
 use keywright::operator::api_key::facts::Source;
 use keywright::operator::api_key::plan::Action;
@@ -88,6 +88,7 @@ fn source() -> impl Strategy<Value = Source> {
 fn user() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => proptest::option::of(0i64..8).prop_map(Event::Revision),
+        1 => proptest::sample::select(&[REVISION_STEP, REVISION_STEP + 4, i64::MAX][..]).prop_map(|r| Event::Revision(Some(r))),
         2 => seconds(&[60, 90, 3600]).prop_map(Event::Interval),
         1 => seconds(&[0, 30, 200]).prop_map(Event::Overlap),
         1 => moment().prop_map(Event::RevokeBefore),
@@ -269,15 +270,16 @@ pub fn hold_at_rest(before: &World, world: &World, is_free: bool) {
     let key = world.key();
     let plan = world.seen().plan(world.now);
     let is_honourable = is_honourable(world);
-    let in_advance = plan.problem.as_ref().is_some_and(|problem| problem.reason == Reason::RevokedInAdvance);
-    assert_eq!(plan.problem.is_none() || in_advance, is_honourable, "{:?}", plan.problem);
+    let is_problem = |reason| plan.problem.as_ref().is_some_and(|problem| problem.reason == reason);
+    let (in_advance, oversteps) = (is_problem(Reason::RevokedInAdvance), is_problem(Reason::RevisionTooHigh));
+    assert_eq!(plan.problem.is_none() || in_advance || oversteps, is_honourable, "{:?}", plan.problem);
     if !is_free {
         assert_eq!(plan.actions, [Action::Deliver]);
         let secret = world.secret.as_ref().expect("something is in the way");
         assert!(!secret.ours || secret.immutable);
         return hold_secret(world, &world.entry());
     }
-    let Some(read) = world.read() else { return assert!(!is_honourable || in_advance) };
+    let Some(read) = world.read() else { return assert!(!is_honourable || in_advance || oversteps) };
     let entry = read.entry;
     if !is_honourable {
         let serial = before.read().map(|read| read.entry.last_serial);
@@ -286,7 +288,9 @@ pub fn hold_at_rest(before: &World, world: &World, is_free: bool) {
     }
     assert!(entry.undelivered().is_none());
     if !in_advance {
-        assert!(entry.revision >= key.spec.revision(), "the revision that was asked for");
+        let is_refused = key.spec.revision() > entry.revision + REVISION_STEP;
+        assert_eq!(oversteps, is_refused);
+        assert!(is_refused || entry.revision >= key.spec.revision(), "the revision that was asked for");
         let due = key.spec.rotation_interval().map(|interval| entry.current.issued_at + interval);
         let expires_at = world.wish.expires_at;
         let needs_none = |due| expires_at.is_some_and(|at| at <= world.now || at <= due);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::facts::{Facts, Presence, Problem};
 use super::honour;
-use crate::api::{Account, ApiKey, Reason};
+use crate::api::{Account, ApiKey, REVISION_STEP, Reason};
 use crate::key::{Cloned, Credential, Ended, Entry};
 
 /// One thing to do. They are done in order; each is safe to repeat.
@@ -50,7 +50,8 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
     // A value that was committed before stays as it is when the spec cannot be honoured; the verifier refuses what the
     // account does not allow, and a Secret that is only shown for a time goes all the same.
     let (mut actions, problem) = match honour::check(facts).and_then(|cloned| value(facts, cloned, now)) {
-        Ok(actions) => (actions, None),
+        // A revision that is refused concerns neither a value that is committed nor one that the interval asks for.
+        Ok(actions) => (actions, refused_revision(facts)),
         Err(problem) => (Vec::new(), Some(problem)),
     };
     let tidying = facts.entry.and_then(|entry| housekeeping(facts, entry, now));
@@ -65,24 +66,43 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
 
 /// Minting and delivering.
 fn value(facts: &Facts<'_>, cloned: Option<Cloned>, now: Timestamp) -> Result<Vec<Action>, Problem> {
+    let refused = refused_revision(facts);
     let (serial, cloned) = match facts.entry {
         Some(entry) if entry.undelivered().is_some() => return Ok(vec![Action::Deliver]),
         Some(entry) if !is_rotation_due(facts.key, entry, now) => return Ok(Vec::new()),
         Some(entry) => (entry.last_serial + 1, None),
         None => (1, cloned),
     };
+    let revision = match (refused, facts.entry) {
+        (None, _) => facts.key.spec.revision(),
+        (Some(_), Some(entry)) => entry.revision,
+        (Some(refused), None) => return Err(refused),
+    };
     if facts.key.spec.revoke_before().is_some_and(|before| before > now) {
         let message = "spec.rotation.revokeBefore lies in the future, and a value minted now would be refused; the next one is minted at that moment";
         return Err(Problem::new(Reason::RevokedInAdvance, message));
     }
-    Ok(vec![Action::Mint { serial, revision: facts.key.spec.revision(), cloned }, Action::Deliver])
+    Ok(vec![Action::Mint { serial, revision, cloned }, Action::Deliver])
+}
+
+/// Problem of a revision that is too high to be recorded: then no higher one might be left for the next rotation.
+fn refused_revision(facts: &Facts<'_>) -> Option<Problem> {
+    let (spec, highest) = (&facts.key.spec, facts.entry.map_or(0, |entry| entry.revision));
+    spec.oversteps(highest).then(|| {
+        let message = format!(
+            "spec.rotation.revision {} exceeds {highest}, the highest so far, by more than {REVISION_STEP}, and is refused; set it to {}",
+            spec.revision(),
+            highest + 1
+        );
+        Problem::new(Reason::RevisionTooHigh, message)
+    })
 }
 
 fn is_rotation_due(key: &ApiKey, entry: &Entry, now: Timestamp) -> bool {
     // A key that has expired needs none; it is due when the key revives.
     let lives = key.spec.expiry().is_none_or(|at| at > now);
     let interval = || interval_ends(key, &entry.current).is_some_and(|at| at <= now);
-    key.spec.revision() > entry.revision || (lives && interval())
+    key.spec.raises(entry.revision) || (lives && interval())
 }
 
 /// When the interval asks for the next value, if the key lives until then.

@@ -184,6 +184,7 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::CloneSourceNotReady
         | Reason::RevokedInAdvance
         | Reason::RevisionIgnored
+        | Reason::RevisionTooHigh
         | Reason::SecretConflict
         | Reason::SecretImmutable
         | Reason::SealingKeyLost

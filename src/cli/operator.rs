@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace_name)]
     watch_namespaces: Vec<String>,
 
-    /// How many keys are reconciled at once
+    /// Most keys that are reconciled at once; one more slot is reserved for proofs of enforcement
     #[arg(long, env = "KEYWRIGHT_CONCURRENCY", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
 

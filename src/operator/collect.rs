@@ -12,13 +12,19 @@ use tokio::sync::mpsc;
 
 use super::api_key::adopt::is_open;
 use super::context::Context;
+use super::controller;
 use super::entries::{StoreError, Stored};
+use super::queue::Requeue;
+use super::router::{FullName, Woken};
 use crate::api::ApiKey;
 use crate::apiserver::Collection;
 use crate::key::{Entry, Owner};
+use crate::server::Shutdown;
 
 /// The most entries that one run deletes.
 const CAP: usize = 100;
+/// Most deleted keys whose Secrets are removed at once.
+const CONCURRENCY: u16 = 2;
 
 /// What to do with one entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +90,9 @@ async fn collect(context: &Context, grace: Duration) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes the Secrets of keys as they are deleted.
-pub async fn remove_secrets(context: Arc<Context>, mut gone: mpsc::UnboundedReceiver<String>) {
-    while let Some(uid) = gone.recv().await {
+/// Removes the Secrets of keys as they are deleted, each named by its namespace and uid.
+pub async fn remove_secrets(context: Arc<Context>, gone: mpsc::UnboundedReceiver<Woken>, shutdown: Shutdown) {
+    let remove = async |(_, uid): FullName| {
         context.metrics.is_expiring(&uid, false);
         match context.entries.get(&uid).await {
             // What looks deleted may only be unreadable for this version.
@@ -98,7 +104,9 @@ pub async fn remove_secrets(context: Arc<Context>, mut gone: mpsc::UnboundedRece
                 tracing::warn!(%uid, %error, "the Secret of a deleted ApiKey is left to the garbage collector");
             }
         }
-    }
+        Requeue::Never
+    };
+    controller::run(gone, CONCURRENCY, shutdown.wait(), remove).await;
 }
 
 /// Is it gone?

@@ -1,4 +1,4 @@
-//! Takes whoever is next in line and looks at them, some at once.
+//! Reconciles the names of a [`Queue`], several at once.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,41 +9,41 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 
-use super::queue::{Again, Queue};
-use super::router::FullName;
+use super::queue::{Queue, Requeue};
+use super::router::{FullName, Woken};
 
-/// Reconciles every name that is woken, at most so many at once, until `stop`; what is under way then is finished.
-pub async fn run<F: Future<Output = Again>>(
-    mut woken: mpsc::UnboundedReceiver<FullName>,
+/// Reconciles every name that is woken until `stop`, and finishes what is under way then. At most `concurrency` names are
+/// reconciled at once, and one more of high priority.
+pub async fn run<F: Future<Output = Requeue>>(
+    mut woken: mpsc::UnboundedReceiver<Woken>,
     concurrency: u16,
     stop: impl Future<Output = ()>,
     reconcile: impl Fn(FullName) -> F,
 ) {
     let mut stop = pin!(stop);
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(concurrency);
     let mut under_way = FuturesUnordered::new();
     loop {
-        let has_room = loop {
-            if under_way.len() >= usize::from(concurrency) {
-                break false;
-            }
-            let Some(name) = queue.take(now()) else { break true };
+        // The queue decides on turns, so no wake-up waits in the channel while a turn is given.
+        while let Ok((name, priority)) = woken.try_recv() {
+            queue.wake(name, priority);
+        }
+        while let Some(name) = queue.take(now()) {
             let span = tracing::info_span!("reconciling", namespace = name.0, name = name.1);
             let reconciled = reconcile(name.clone()).instrument(span);
             under_way.push(async move { (name, reconciled.await) });
-        };
-        let next_at = queue.next_at().filter(|_| has_room);
+        }
         tokio::select! {
             () = &mut stop => break,
-            Some((name, again)) = under_way.next() => queue.done(name, again, now()),
-            Some(name) = woken.recv() => queue.wake(name),
-            () = until(next_at) => {}
+            Some((name, requeue)) = under_way.next() => queue.done(name, requeue, now()),
+            Some((name, priority)) = woken.recv() => queue.wake(name, priority),
+            () = until(queue.next_at()) => {}
         }
     }
     under_way.for_each(|_| std::future::ready(())).await;
 }
 
-/// By the clock that sleeping goes by.
+/// Returns the time of the clock that timers use.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -61,17 +61,89 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::time::Duration;
 
-    use tokio::sync::oneshot;
+    use tokio::sync::{Notify, oneshot};
     use tokio::task::yield_now;
+    use tokio::time::timeout;
 
+    use super::super::router::Priority;
     use super::*;
+
+    const SLOTS: u16 = 4;
+    /// Names that one tenant has woken.
+    const LOUD: usize = 10_000;
 
     fn name(number: usize) -> FullName {
         ("shop".to_owned(), number.to_string())
     }
 
+    fn quiet() -> FullName {
+        ("quiet".to_owned(), "storefront".to_owned())
+    }
+
+    /// Runs while another tenant's names fill the line, wakes a quiet tenant's name after so many reconciliations, and returns
+    /// how many more began before that one did.
+    async fn begun_before(priority: Priority, after: usize) -> usize {
+        let (wake, woken) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel();
+        let (stop, begun) = (Cell::new(Some(stop)), Cell::new(0));
+        (0..LOUD).for_each(|number| wake.send((name(number), Priority::Normal)).unwrap());
+        let reconcile = async |served: FullName| {
+            begun.set(begun.get() + 1);
+            if served == quiet() {
+                stop.take().unwrap().send(()).unwrap();
+            } else if begun.get() == after {
+                wake.send((quiet(), priority)).unwrap();
+            }
+            yield_now().await;
+            Requeue::Never
+        };
+        let until_served = async { drop(stopped.await) };
+        run(woken, SLOTS, until_served, &reconcile).await;
+        begun.get() - after - 1
+    }
+
     #[tokio::test]
-    async fn however_many_more_come_they_are_served_in_the_order_in_which_they_came() {
+    async fn new_name_waits_for_one_of_a_tenant_with_ten_thousand() {
+        let others = begun_before(Priority::Normal, 100).await;
+        // The slots that are free when it is woken are filled at once, in the same round.
+        assert!(others <= usize::from(SLOTS), "{others} reconciliations of the other tenant came before");
+    }
+
+    #[tokio::test]
+    async fn report_comes_before_all_names_of_normal_priority() {
+        let others = begun_before(Priority::High, 100).await;
+        assert!(others <= usize::from(SLOTS), "{others} reconciliations of the other tenant came before");
+    }
+
+    #[tokio::test]
+    async fn report_begins_while_slow_reconciliations_fill_all_slots() {
+        let (wake, woken) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel();
+        let (stop, reported, finished) = (Cell::new(Some(stop)), Notify::new(), Cell::new(0));
+        (0..LOUD).for_each(|number| wake.send((name(number), Priority::Normal)).unwrap());
+        let begun = Cell::new(0);
+        let reconcile = async |served: FullName| {
+            if served == quiet() {
+                reported.notify_waiters();
+                stop.take().unwrap().send(()).unwrap();
+                return Requeue::Never;
+            }
+            begun.set(begun.get() + 1);
+            if begun.get() == usize::from(SLOTS) {
+                wake.send((quiet(), Priority::High)).unwrap();
+            }
+            reported.notified().await;
+            finished.set(finished.get() + 1);
+            Requeue::Never
+        };
+        let ended = run(woken, SLOTS, async { drop(stopped.await) }, &reconcile);
+        timeout(Duration::from_secs(20), ended).await.expect("the report waits for none of them");
+        assert_eq!(begun.get(), usize::from(SLOTS));
+        assert_eq!(finished.get(), begun.get());
+    }
+
+    #[tokio::test]
+    async fn names_of_one_namespace_are_first_come_first_served() {
         const ALL: usize = 2_000;
         let (wake, woken) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
@@ -79,7 +151,7 @@ mod tests {
         let (at_once, most) = (Cell::new(0), Cell::new(0));
         let comes = || {
             came.set(came.get() + 1);
-            wake.send(name(came.get() - 1)).unwrap();
+            wake.send((name(came.get() - 1), Priority::Normal)).unwrap();
         };
         (0..64).for_each(|_| comes());
         let reconcile = async |served_name: FullName| {
@@ -93,19 +165,19 @@ mod tests {
             (0..2).filter(|_| came.get() < ALL).for_each(|_| comes());
             yield_now().await;
             at_once.set(at_once.get() - 1);
-            None
+            Requeue::Never
         };
-        run(woken, 4, async { drop(stopped.await) }, &reconcile).await;
+        run(woken, SLOTS, async { drop(stopped.await) }, &reconcile).await;
         assert_eq!(*served.borrow(), (0..ALL).map(name).collect::<Vec<_>>());
-        assert_eq!(most.get(), 4, "so many were under way at once");
+        assert_eq!(most.get(), usize::from(SLOTS), "so many were under way at once");
     }
 
     #[tokio::test]
-    async fn what_asks_for_another_look_gets_it_and_what_is_under_way_at_the_end_is_finished() {
+    async fn requeued_name_is_reconciled_again_and_finished_at_the_end() {
         let (wake, woken) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
         let (stop, looks, finished) = (Cell::new(Some(stop)), Cell::new(0), Cell::new(false));
-        wake.send(name(1)).unwrap();
+        wake.send((name(1), Priority::Normal)).unwrap();
         let reconcile = async |_| {
             looks.set(looks.get() + 1);
             if looks.get() == 3 {
@@ -115,7 +187,7 @@ mod tests {
                 }
                 finished.set(true);
             }
-            Some(Duration::from_millis(1))
+            Requeue::After(Duration::from_millis(1))
         };
         run(woken, 1, async { drop(stopped.await) }, &reconcile).await;
         assert_eq!((looks.get(), finished.get()), (3, true));

@@ -57,7 +57,7 @@ pub struct Config {
     pub leader_election: bool,
     /// Whose keys are looked after.
     pub namespaces: Namespaces,
-    /// How many keys are reconciled at once.
+    /// Most keys that are reconciled at once; one more slot is reserved for proofs of enforcement.
     pub concurrency: u16,
     /// Makes the records.
     pub hasher: Hasher,
@@ -223,11 +223,11 @@ async fn reconcile_all(
         () = shutdown.wait() => return Ok(()),
     }
     let Wakes { keys, accounts, suspensions, gone, senders } = wakes;
-    beside.spawn(collect::remove_secrets(context.clone(), gone));
     beside.spawn(enforcement::leases::run(context.clone(), senders));
     let mut controllers = JoinSet::new();
     controllers.spawn(account::run(context.clone(), accounts, shutdown.clone()));
     controllers.spawn(suspension::run(context.clone(), suspensions, shutdown.clone()));
+    controllers.spawn(collect::remove_secrets(context.clone(), gone, shutdown.clone()));
     controllers.spawn(api_key::run(context, keys, config.concurrency, shutdown.clone()));
     while let Some(ended) = controllers.join_next().await {
         ended?;

@@ -1,84 +1,225 @@
-//! Whose turn it is: first come, first served. Pure: wake-ups and outcomes in, the next name out.
+//! Order in which a controller reconciles. Pure: wake-ups and outcomes in, the next name out.
 //!
-//! kube's own controller takes what is due out of a hash set, so that under a steady stream of new objects one of them may
-//! wait for ever.
+//! Namespaces take turns (round robin), and the names of one namespace are first come, first served, so a tenant that wakes
+//! 10,000 names delays another tenant by one reconciliation a turn. Names of [`Priority::High`] come before the others and take
+//! turns among themselves. kube's own controller takes what is due out of a hash set, so that under a steady stream of new
+//! objects one of them may wait without end.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::router::FullName;
+use super::router::{FullName, Priority};
 
 #[cfg(test)]
 mod tests;
 
-/// When to look again at what was just looked at; never without a wake-up, if it is none.
-pub type Again = Option<Duration>;
+/// Most reconciliations of high priority that begin between two of normal priority, while one of those waits.
+const HIGH_IN_A_ROW: u32 = 8;
 
-/// Who waits, who is looked at, and who rests until when. Each name is in it once.
-#[derive(Default)]
+/// Next reconciliation of a name that is not woken before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeue {
+    /// Not at all.
+    Never,
+    /// After this time, with normal priority.
+    After(Duration),
+    /// After this time, with the priority of the reconciliation that failed.
+    Retry(Duration),
+}
+
+/// Names that wait, are being reconciled, or rest until some time. Each name is in it once.
 pub struct Queue {
-    due: VecDeque<FullName>,
+    slots: usize,
+    high: Lines,
+    normal: Lines,
     later: BTreeSet<(Instant, FullName)>,
     places: HashMap<FullName, Place>,
+    /// Reconciliations under way.
+    high_taken: usize,
+    normal_taken: usize,
+    /// Reconciliations of high priority that began since the last one of normal priority.
+    in_a_row: u32,
 }
 
 #[derive(Clone, Copy)]
 enum Place {
-    Due,
-    /// Being looked at; whether it was woken since that began, so that what woke it may have been overlooked.
-    Taken {
-        is_woken: bool,
+    Due {
+        priority: Priority,
+        ticket: Ticket,
     },
-    Later(Instant),
+    /// Being reconciled. `woken` is the highest priority of the wake-ups since that began, whose cause the reconciliation may
+    /// have missed.
+    Taken {
+        priority: Priority,
+        woken: Option<Priority>,
+    },
+    Later {
+        priority: Priority,
+        at: Instant,
+    },
 }
 
 impl Queue {
-    /// To be looked at as soon as it is its turn.
-    pub fn wake(&mut self, name: FullName) {
-        match self.places.get_mut(&name) {
-            Some(Place::Due) => return,
-            Some(Place::Taken { is_woken }) => {
-                *is_woken = true;
-                return;
-            }
-            Some(Place::Later(at)) => drop(self.later.remove(&(*at, name.clone()))),
-            None => {}
+    /// Makes a queue for this many reconciliations at once. One more slot is reserved for high priority, so that slow
+    /// reconciliations of normal priority do not delay it.
+    pub fn new(slots: u16) -> Self {
+        Self {
+            slots: slots.into(),
+            high: Lines::default(),
+            normal: Lines::default(),
+            later: BTreeSet::new(),
+            places: HashMap::new(),
+            high_taken: 0,
+            normal_taken: 0,
+            in_a_row: 0,
         }
-        self.put(name, Place::Due);
     }
 
-    /// Whose turn it is. Nobody has it twice at once.
+    /// Puts a name at the end of its namespace's line, unless it waits there already with this priority or a higher one.
+    pub fn wake(&mut self, name: FullName, mut priority: Priority) {
+        match self.places.get_mut(&name) {
+            Some(Place::Due { priority: waits, .. }) if *waits >= priority => return,
+            Some(&mut Place::Due { priority: waits, ticket }) => self.lines(waits).remove(&name, ticket),
+            Some(Place::Taken { woken, .. }) => {
+                *woken = (*woken).max(Some(priority));
+                return;
+            }
+            Some(Place::Later { priority: kept, at }) => {
+                priority = priority.max(*kept);
+                self.later.remove(&(*at, name.clone()));
+            }
+            None => {}
+        }
+        self.put_due(name, priority);
+    }
+
+    /// Returns the name that is reconciled next, if there is one and a slot for it. No name is returned twice at once.
     pub fn take(&mut self, now: Instant) -> Option<FullName> {
         while self.later.first().is_some_and(|(at, _)| *at <= now) {
             let (_, name) = self.later.pop_first()?;
-            self.put(name, Place::Due);
+            let priority = match self.places.get(&name) {
+                Some(Place::Later { priority, .. }) => *priority,
+                _ => Priority::Normal,
+            };
+            self.put_due(name, priority);
         }
-        let name = self.due.pop_front()?;
-        self.places.insert(name.clone(), Place::Taken { is_woken: false });
+        let priority = self.next_priority()?;
+        let name = self.lines(priority).pop()?;
+        match priority {
+            Priority::High => (self.high_taken, self.in_a_row) = (self.high_taken + 1, self.in_a_row.saturating_add(1)),
+            Priority::Normal => (self.normal_taken, self.in_a_row) = (self.normal_taken + 1, 0),
+        }
+        self.places.insert(name.clone(), Place::Taken { priority, woken: None });
         Some(name)
     }
 
-    /// It was looked at. A wake-up in between makes it wait for its turn at once.
-    pub fn done(&mut self, name: FullName, again: Again, now: Instant) {
-        let is_woken = matches!(self.places.remove(&name), Some(Place::Taken { is_woken: true }));
-        // What is further away than clocks count is never.
-        let later = again.and_then(|pause| now.checked_add(pause)).map(Place::Later);
-        if let Some(place) = if is_woken { Some(Place::Due) } else { later } {
-            self.put(name, place);
+    /// Notes that a reconciliation ended. A wake-up in between puts the name back into its namespace's line at once.
+    pub fn done(&mut self, name: FullName, requeue: Requeue, now: Instant) {
+        let Some(Place::Taken { priority: taken, woken }) = self.places.remove(&name) else { return };
+        match taken {
+            Priority::High => self.high_taken -= 1,
+            Priority::Normal => self.normal_taken -= 1,
+        }
+        let (pause, priority) = match requeue {
+            Requeue::Never => (None, Priority::Normal),
+            Requeue::After(pause) => (Some(pause), Priority::Normal),
+            Requeue::Retry(pause) => (Some(pause), taken),
+        };
+        if let Some(woken) = woken {
+            self.put_due(name, woken.max(priority));
+        } else if let Some(at) = pause.and_then(|pause| now.checked_add(pause)) {
+            // A pause beyond what the clock can count is endless.
+            self.later.insert((at, name.clone()));
+            self.places.insert(name, Place::Later { priority, at });
         }
     }
 
-    /// When the next one of those that rest is due.
+    /// Returns the time at which the first of the names that rest is due.
     pub fn next_at(&self) -> Option<Instant> {
         self.later.first().map(|(at, _)| *at)
     }
 
-    fn put(&mut self, name: FullName, place: Place) {
-        match place {
-            Place::Due => self.due.push_back(name.clone()),
-            Place::Later(at) => drop(self.later.insert((at, name.clone()))),
-            Place::Taken { .. } => {}
+    fn next_priority(&self) -> Option<Priority> {
+        if self.high_taken + self.normal_taken > self.slots {
+            return None;
         }
-        self.places.insert(name, place);
+        let is_normal_next = !self.normal.is_empty() && self.normal_taken < self.slots;
+        match (self.high.is_empty(), is_normal_next) {
+            (false, true) if self.in_a_row < HIGH_IN_A_ROW => Some(Priority::High),
+            (false, false) => Some(Priority::High),
+            (_, true) => Some(Priority::Normal),
+            (true, false) => None,
+        }
+    }
+
+    fn lines(&mut self, priority: Priority) -> &mut Lines {
+        match priority {
+            Priority::High => &mut self.high,
+            Priority::Normal => &mut self.normal,
+        }
+    }
+
+    fn put_due(&mut self, name: FullName, priority: Priority) {
+        let ticket = self.lines(priority).push(&name);
+        self.places.insert(name, Place::Due { priority, ticket });
+    }
+}
+
+/// A number that rises: the order of names in a line, and of the turns of namespaces.
+type Ticket = u64;
+
+/// Waiting names of one priority, in one line for each namespace. Every operation takes logarithmic time.
+#[derive(Default)]
+struct Lines {
+    last: Ticket,
+    of_namespace: HashMap<String, Line>,
+    /// Namespaces with waiting names, by their next turn.
+    turns: BTreeMap<Ticket, String>,
+}
+
+struct Line {
+    turn: Ticket,
+    names: BTreeMap<Ticket, String>,
+}
+
+impl Lines {
+    fn is_empty(&self) -> bool {
+        self.turns.is_empty()
+    }
+
+    /// Adds a name at the end of its namespace's line. A namespace without a line gets the last turn.
+    fn push(&mut self, (namespace, name): &FullName) -> Ticket {
+        self.last += 1;
+        let ticket = self.last;
+        let line = self.of_namespace.entry(namespace.clone()).or_insert_with(|| {
+            self.turns.insert(ticket, namespace.clone());
+            Line { turn: ticket, names: BTreeMap::new() }
+        });
+        line.names.insert(ticket, name.clone());
+        ticket
+    }
+
+    /// Takes the first name of the namespace whose turn it is, which then gets the last turn.
+    fn pop(&mut self) -> Option<FullName> {
+        let (_, namespace) = self.turns.pop_first()?;
+        let line = self.of_namespace.get_mut(&namespace)?;
+        let (_, name) = line.names.pop_first()?;
+        if line.names.is_empty() {
+            self.of_namespace.remove(&namespace);
+        } else {
+            self.last += 1;
+            line.turn = self.last;
+            self.turns.insert(line.turn, namespace.clone());
+        }
+        Some((namespace, name))
+    }
+
+    fn remove(&mut self, (namespace, _): &FullName, ticket: Ticket) {
+        let Some(line) = self.of_namespace.get_mut(namespace) else { return };
+        line.names.remove(&ticket);
+        if line.names.is_empty() {
+            self.turns.remove(&line.turn);
+            self.of_namespace.remove(namespace);
+        }
     }
 }

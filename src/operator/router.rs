@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 
@@ -20,19 +21,39 @@ pub type FullName = (String, String);
 /// What a list was of: one namespace, or all of them.
 pub type Listed<'n> = Option<&'n str>;
 
+/// Urgency of a reconciliation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Everything that is not [`Priority::High`], such as issuing a credential.
+    Normal,
+    /// Only reports something in the status: a proof of enforcement, or that the object is disabled, suspended or revoked.
+    High,
+}
+
+/// A name to reconcile.
+pub type Woken = (FullName, Priority);
+
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Wake {
-    /// Look at this key.
-    Key(FullName),
-    /// Look at this account.
-    Account(FullName),
-    /// Look at this suspension.
-    Suspension(FullName),
-    /// Count this account's keys again; many of these may come at once.
+    /// A key to reconcile.
+    Key(FullName, Priority),
+    /// An account to reconcile.
+    Account(FullName, Priority),
+    /// A suspension to reconcile.
+    Suspension(FullName, Priority),
+    /// An account whose keys are to be counted; many of these may come at once.
     Counts(FullName),
-    /// The key with this uid is gone, as it seems: a list also misses what cannot be read.
-    KeyGone(String),
+    /// Namespace and uid of a key that seems to be deleted. A list also misses what cannot be read.
+    KeyGone(FullName),
+}
+
+/// Returns the priority of a wake-up whose cause is to be reported in a key's status: normal while the key waits for a
+/// credential, because that is issued in the same reconciliation.
+pub fn priority_of_report(key: &ApiKey) -> Priority {
+    let issued = key.status.as_ref().filter(|status| status.key_id.is_some());
+    let waits = issued.is_none_or(|status| key.spec.raises(status.highest_revision.unwrap_or_default()));
+    if waits { Priority::Normal } else { Priority::High }
 }
 
 /// What is known of all objects, as far as one concerns another.
@@ -51,13 +72,22 @@ struct SeenKey {
     account: String,
     source: Option<String>,
     state: Option<State>,
+    refusal: Refusal,
     print: u64,
     /// What the operator said of it at its last look, if that found nothing to do: to be shown that is no news.
     said: Option<u64>,
 }
 
+/// Fields of a spec by which its owner has every call refused, or those with older credentials.
+#[derive(Clone, PartialEq)]
+struct Refusal {
+    disabled: bool,
+    revoke_before: Option<Timestamp>,
+}
+
 struct SeenAccount {
     uid: String,
+    disabled: bool,
     spec: u64,
     print: u64,
 }
@@ -100,6 +130,7 @@ impl Router {
             account: key.spec.account.clone(),
             source: key.spec.clone_from.as_ref().map(|from| from.name.clone()),
             state: key.status.as_ref().and_then(|status| status.state),
+            refusal: Refusal { disabled: key.spec.disabled, revoke_before: key.spec.revoke_before() },
             print: print_of(key, key.status.as_ref()),
             said: None,
         };
@@ -107,7 +138,7 @@ impl Router {
         let before = match self.keys.get(&name) {
             Some(before) if before.uid == seen.uid => {
                 seen.said = before.said;
-                Some((before.print, before.state))
+                Some((before.print, before.state, before.refusal.clone()))
             }
             // Its deletion was missed.
             Some(before) => {
@@ -117,7 +148,7 @@ impl Router {
             }
             None => None,
         };
-        if before.is_some_and(|(print, _)| print == seen.print) {
+        if before.as_ref().is_some_and(|(print, ..)| *print == seen.print) {
             return wakes;
         }
         let (namespace, own) = &name;
@@ -126,10 +157,12 @@ impl Router {
             self.clones_of_key.add(namespace, source, own);
         }
         if seen.said != Some(seen.print) {
-            wakes.push(Wake::Key(name.clone()));
+            let is_refused_otherwise = before.as_ref().is_some_and(|(.., refusal)| *refusal != seen.refusal);
+            let priority = if is_refused_otherwise { priority_of_report(key) } else { Priority::Normal };
+            wakes.push(Wake::Key(name.clone(), priority));
         }
-        wakes.extend(self.clones_of_key.of(namespace, own).map(Wake::Key));
-        if before.is_none_or(|(_, state)| state != seen.state) {
+        wakes.extend(self.clones_of_key.of(namespace, own).map(normal));
+        if before.is_none_or(|(_, state, _)| state != seen.state) {
             wakes.push(Wake::Counts((namespace.clone(), seen.account.clone())));
         }
         self.keys.insert(name, seen);
@@ -158,8 +191,8 @@ impl Router {
         if let Some(source) = &source {
             self.clones_of_key.remove(namespace, source, own);
         }
-        let mut wakes: Vec<Wake> = self.clones_of_key.of(namespace, own).map(Wake::Key).collect();
-        wakes.extend([Wake::Counts((namespace.clone(), account)), Wake::KeyGone(uid)]);
+        let mut wakes: Vec<Wake> = self.clones_of_key.of(namespace, own).map(normal).collect();
+        wakes.extend([Wake::Counts((namespace.clone(), account)), Wake::KeyGone((namespace.clone(), uid))]);
         wakes
     }
 
@@ -181,12 +214,15 @@ impl Router {
             // Its deletion was missed.
             wakes.extend(self.account_gone(&name, &before));
         }
-        let before = self.accounts.insert(name.clone(), SeenAccount { uid, spec, print });
+        let disabled = account.spec.disabled;
+        let before = self.accounts.insert(name.clone(), SeenAccount { uid, disabled, spec, print });
         if before.as_ref().is_none_or(|before| before.print != print) {
-            wakes.push(Wake::Account(name.clone()));
+            let is_switched = before.as_ref().is_some_and(|before| before.disabled != disabled);
+            let priority = if is_switched { Priority::High } else { Priority::Normal };
+            wakes.push(Wake::Account(name.clone(), priority));
         }
         if before.as_ref().is_none_or(|before| before.spec != spec) {
-            wakes.extend(self.keys_of_account.of(&name.0, &name.1).map(Wake::Key));
+            wakes.extend(self.keys_of_account.of(&name.0, &name.1).map(normal));
         }
         if before.is_none() {
             wakes.extend(self.neighbours(&name));
@@ -205,7 +241,7 @@ impl Router {
             names.remove(&name.1);
         }
         let mut wakes = self.neighbours(name);
-        wakes.extend(self.keys_of_account.of(&name.0, &name.1).map(Wake::Key));
+        wakes.extend(self.keys_of_account.of(&name.0, &name.1).map(normal));
         wakes
     }
 
@@ -222,7 +258,7 @@ impl Router {
         let spec = print(&suspension.metadata.generation);
         let print = print(&(suspension.metadata.generation, &suspension.status));
         let mut wakes = self.suspended(&namespace, &target);
-        let own = Wake::Suspension(full_name(suspension));
+        let own = Wake::Suspension(full_name(suspension), Priority::Normal);
         let seen = SeenSuspension { namespace, target, spec, print };
         let before = self.suspensions.insert(suspension.uid().unwrap_or_default(), seen);
         if before.as_ref().is_some_and(|before| before.spec == spec) {
@@ -250,10 +286,11 @@ impl Router {
     fn suspended(&self, namespace: &str, target: &Target) -> Vec<Wake> {
         let name = (namespace.to_owned(), target.name.clone());
         match target.kind {
-            TargetKind::ApiKey => vec![Wake::Key(name)],
+            TargetKind::ApiKey => vec![Wake::Key(name, Priority::High)],
+            // The keys of a whole account do not come before what their namespace waits for.
             TargetKind::Account => {
-                let keys = self.keys_of_account.of(&name.0, &name.1).map(Wake::Key);
-                keys.chain([Wake::Account(name.clone())]).collect()
+                let keys = self.keys_of_account.of(&name.0, &name.1).map(normal);
+                keys.chain([Wake::Account(name.clone(), Priority::High)]).collect()
             }
         }
     }
@@ -261,8 +298,13 @@ impl Router {
     /// Members count only where an account is alone in its namespace.
     fn neighbours(&self, (namespace, name): &FullName) -> Vec<Wake> {
         let names = self.accounts_in_namespace.get(namespace).into_iter().flatten();
-        names.filter(|other| *other != name).map(|other| Wake::Account((namespace.clone(), other.clone()))).collect()
+        let others = names.filter(|other| *other != name).map(|other| (namespace.clone(), other.clone()));
+        others.map(|other| Wake::Account(other, Priority::Normal)).collect()
     }
+}
+
+fn normal(key: FullName) -> Wake {
+    Wake::Key(key, Priority::Normal)
 }
 
 /// Is this namespace one that a list was of?

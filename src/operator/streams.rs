@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::enforcement::{Enforcement, Tracked};
 use super::reflect::{Change, Objects, PACE, Reflected};
-use super::router::{FullName, Listed, Router, Wake};
+use super::router::{FullName, Listed, Priority, Router, Wake, Woken};
 use super::unreadable::Unreadables;
 use crate::api::{Account, ApiKey, ApiKeyStatus, Namespaces, Suspension, TargetKind};
 use crate::apiserver::{Collection, WatchHealth, reflect};
@@ -65,13 +65,13 @@ impl Known {
 /// Where wake-ups arrive. Unbounded, for a watch must never wait; what they hold is a name each.
 pub struct Wakes {
     /// Keys to look at.
-    pub keys: mpsc::UnboundedReceiver<FullName>,
+    pub keys: mpsc::UnboundedReceiver<Woken>,
     /// Accounts to look at.
-    pub accounts: mpsc::UnboundedReceiver<FullName>,
+    pub accounts: mpsc::UnboundedReceiver<Woken>,
     /// Suspensions to look at.
-    pub suspensions: mpsc::UnboundedReceiver<FullName>,
-    /// The uids of keys that are gone.
-    pub gone: mpsc::UnboundedReceiver<String>,
+    pub suspensions: mpsc::UnboundedReceiver<Woken>,
+    /// Keys that are gone, each by its namespace and uid.
+    pub gone: mpsc::UnboundedReceiver<Woken>,
     /// Where all of them come from.
     pub senders: WakeSenders,
 }
@@ -79,10 +79,10 @@ pub struct Wakes {
 /// Sends wake-ups to those who wait for them.
 #[derive(Clone)]
 pub struct WakeSenders {
-    keys: mpsc::UnboundedSender<FullName>,
-    accounts: mpsc::UnboundedSender<FullName>,
-    suspensions: mpsc::UnboundedSender<FullName>,
-    gone: mpsc::UnboundedSender<String>,
+    keys: mpsc::UnboundedSender<Woken>,
+    accounts: mpsc::UnboundedSender<Woken>,
+    suspensions: mpsc::UnboundedSender<Woken>,
+    gone: mpsc::UnboundedSender<Woken>,
     counts: Arc<Mutex<HashSet<FullName>>>,
 }
 
@@ -107,11 +107,11 @@ impl WakeSenders {
     pub fn send(&self, wake: Wake) {
         // Sending fails only when nobody reconciles any more.
         match wake {
-            Wake::Key(name) => drop(self.keys.send(name)),
-            Wake::Account(name) => drop(self.accounts.send(name)),
-            Wake::Suspension(name) => drop(self.suspensions.send(name)),
+            Wake::Key(name, priority) => drop(self.keys.send((name, priority))),
+            Wake::Account(name, priority) => drop(self.accounts.send((name, priority))),
+            Wake::Suspension(name, priority) => drop(self.suspensions.send((name, priority))),
             Wake::Counts(name) => drop(self.counts.lock().unwrap_or_else(PoisonError::into_inner).insert(name)),
-            Wake::KeyGone(uid) => drop(self.gone.send(uid)),
+            Wake::KeyGone(uid) => drop(self.gone.send((uid, Priority::Normal))),
         }
     }
 
@@ -120,7 +120,7 @@ impl WakeSenders {
             tokio::time::sleep(COUNT_PAUSE).await;
             let dirty = std::mem::take(&mut *self.counts.lock().unwrap_or_else(PoisonError::into_inner));
             for name in dirty {
-                let _ = self.accounts.send(name);
+                let _ = self.accounts.send((name, Priority::Normal));
             }
         }
     }

@@ -8,7 +8,8 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
 use super::context::Context;
-use super::router::FullName;
+use super::queue::Requeue;
+use super::router::{FullName, Woken};
 use super::{controller, enforcement, write};
 use crate::api::{Conditions, Suspension, SuspensionStatus};
 use crate::apiserver::Collection;
@@ -18,11 +19,14 @@ use crate::server::Shutdown;
 const CONCURRENCY: u16 = 2;
 
 /// Reconciles every Suspension that is woken, until told to stop.
-pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>, shutdown: Shutdown) {
+pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<Woken>, shutdown: Shutdown) {
     let look = async |(namespace, name): FullName| {
-        let suspension = context.known.suspensions.get(&ObjectRef::new(&name).within(&namespace))?;
-        let error = reconcile(&suspension, &context).await.err()?;
-        Some(after(&error, &suspension, &context))
+        let known = context.known.suspensions.get(&ObjectRef::new(&name).within(&namespace));
+        let Some(suspension) = known else { return Requeue::Never };
+        match reconcile(&suspension, &context).await {
+            Ok(()) => Requeue::Never,
+            Err(error) => Requeue::Retry(after(&error, &suspension, &context)),
+        }
     };
     controller::run(woken, CONCURRENCY, shutdown.wait(), look).await;
 }

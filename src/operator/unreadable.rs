@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::enforcement::{Kind, Tracked};
-use super::router::{FullName, Wake};
+use super::router::{FullName, Priority, Wake};
 use super::write;
 use crate::api::{Account, AccountStatus, ApiKey, ApiKeyStatus, CONDITION_READY, Conditions, Reason, State};
 use crate::apiserver::{Collection, Unreadable};
@@ -28,8 +28,8 @@ impl Unreadables {
         let name = full_name(&unreadable.metadata);
         self.all().insert((K::KIND, name.clone()), Arc::new(unreadable));
         match K::KIND {
-            Kind::ApiKey => Some(Wake::Key(name)),
-            Kind::Account => Some(Wake::Account(name)),
+            Kind::ApiKey => Some(Wake::Key(name, Priority::Normal)),
+            Kind::Account => Some(Wake::Account(name, Priority::Normal)),
             Kind::Suspension => None,
         }
     }

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::context::Context;
 use super::enforcement::Kind;
-use super::queue::Again;
-use super::router::FullName;
+use super::queue::Requeue;
+use super::router::{FullName, Woken};
 use super::{controller, site_ids, unreadable, write};
 use crate::api::{Account, TargetKind};
 use crate::server::Shutdown;
@@ -23,23 +23,25 @@ const CONCURRENCY: u16 = 2;
 const REST: Duration = Duration::from_mins(15);
 
 /// Reconciles every Account that is woken, until told to stop.
-pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<FullName>, shutdown: Shutdown) {
+pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<Woken>, shutdown: Shutdown) {
     let look = async |(namespace, name): FullName| {
         let Some(account) = context.known.account(&namespace, &name) else {
             return report_unreadable(&context, &(namespace, name)).await;
         };
-        let outcome = reconcile(&account, &context).await;
-        Some(outcome.unwrap_or_else(|error| after(&error, &account, &context)))
+        match reconcile(&account, &context).await {
+            Ok(pause) => Requeue::After(pause),
+            Err(error) => Requeue::Retry(after(&error, &account, &context)),
+        }
     };
     controller::run(woken, CONCURRENCY, shutdown.wait(), look).await;
 }
 
 /// Writes the status of an account that this version cannot parse. One that was deleted while it waited has none.
-async fn report_unreadable(context: &Context, name: &FullName) -> Again {
-    let account = context.known.unreadable.get(Kind::Account, name)?;
-    let error = unreadable::report_account(context, &account).await.err()?;
+async fn report_unreadable(context: &Context, name: &FullName) -> Requeue {
+    let Some(account) = context.known.unreadable.get(Kind::Account, name) else { return Requeue::Never };
+    let Err(error) = unreadable::report_account(context, &account).await else { return Requeue::Never };
     tracing::warn!(namespace = name.0, name = name.1, %error, "writing the status of an unreadable Account failed");
-    Some(context.backoff.after_failure(account.metadata.uid.as_deref().unwrap_or_default()))
+    Requeue::Retry(context.backoff.after_failure(account.metadata.uid.as_deref().unwrap_or_default()))
 }
 
 /// How long to wait after an error.

@@ -12,8 +12,8 @@ use super::context::Context;
 use super::controller;
 use super::enforcement::{GATE_BOUND, Kind};
 use super::entries::{StoreError, Stored};
-use super::queue::Again;
-use super::router::FullName;
+use super::queue::Requeue;
+use super::router::{FullName, Woken};
 use super::{unreadable, write};
 use crate::api::{ApiKey, Reason, TargetKind};
 use crate::key::{Ended, MintError};
@@ -60,35 +60,30 @@ pub enum Error {
 }
 
 /// Reconciles every ApiKey that is woken, until told to stop.
-pub async fn run(
-    context: Arc<Context>,
-    woken: mpsc::UnboundedReceiver<FullName>,
-    concurrency: u16,
-    shutdown: Shutdown,
-) {
+pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<Woken>, concurrency: u16, shutdown: Shutdown) {
     let look = async |(namespace, name): FullName| {
         let Some(key) = context.known.key(&namespace, &name) else {
             return report_unreadable(&context, &(namespace, name)).await;
         };
         let outcome = tokio::time::timeout(PATIENCE, reconcile(&key, &context)).await.unwrap_or(Err(Error::TimedOut));
         match outcome {
-            Ok(again) => {
+            Ok(requeue) => {
                 context.metrics.reconciled.inc();
-                again
+                requeue
             }
-            Err(error) => Some(after(&error, &key, &context)),
+            Err(error) => Requeue::Retry(after(&error, &key, &context)),
         }
     };
     controller::run(woken, concurrency, shutdown.wait(), look).await;
 }
 
 /// Writes the status of a key that this version cannot parse. A key that was deleted while it waited has none.
-async fn report_unreadable(context: &Context, name: &FullName) -> Again {
-    let key = context.known.unreadable.get(Kind::ApiKey, name)?;
-    let error = unreadable::report_key(context, &key).await.err()?;
+async fn report_unreadable(context: &Context, name: &FullName) -> Requeue {
+    let Some(key) = context.known.unreadable.get(Kind::ApiKey, name) else { return Requeue::Never };
+    let Err(error) = unreadable::report_key(context, &key).await else { return Requeue::Never };
     context.metrics.failed.inc();
     tracing::warn!(namespace = name.0, name = name.1, %error, "writing the status of an unreadable ApiKey failed");
-    Some(context.backoff.after_failure(key.metadata.uid.as_deref().unwrap_or_default()))
+    Requeue::Retry(context.backoff.after_failure(key.metadata.uid.as_deref().unwrap_or_default()))
 }
 
 /// How long to wait after an error.
@@ -103,9 +98,9 @@ fn after(error: &Error, key: &ApiKey, context: &Context) -> Duration {
     pause
 }
 
-async fn reconcile(key: &ApiKey, context: &Context) -> Result<Again, Error> {
+async fn reconcile(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
     if key.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
+        return Ok(Requeue::Never);
     }
     let mut attempts = 0;
     loop {
@@ -119,7 +114,7 @@ async fn reconcile(key: &ApiKey, context: &Context) -> Result<Again, Error> {
     }
 }
 
-async fn attempt(key: &ApiKey, context: &Context) -> Result<Again, Error> {
+async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
     let uid = key.uid().unwrap_or_default();
     let namespace = key.namespace().unwrap_or_default();
     let account = context.known.account(&namespace, &key.spec.account);
@@ -149,7 +144,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Again, Error> {
             if outcome.is_gated {
                 // Nothing is said of a value that is about to be delivered: one write of status, not two. The gate wakes
                 // the key.
-                return Ok(Some(GATE_BOUND));
+                return Ok(Requeue::After(GATE_BOUND));
             }
             if outcome.entry.as_ref().is_some_and(|stored| stored.entry.undelivered().is_none()) {
                 context.enforcement.delivered(&uid);
@@ -172,7 +167,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Again, Error> {
     }
     context.known.says(key, is_at_rest.then_some(&status));
     status::write(context, &facts, status).await?;
-    Ok(Some(next(context, &facts, problem.as_ref(), now)))
+    Ok(Requeue::After(next(context, &facts, problem.as_ref(), now)))
 }
 
 /// The key's record, be it one of before a restore; or why it cannot be told what it is.

@@ -14,7 +14,7 @@ use super::{EAGER, Kind, PATIENT, State};
 use crate::api::names;
 use crate::apiserver::Collection;
 use crate::operator::context::Context;
-use crate::operator::router::Wake;
+use crate::operator::router::{Priority, Wake, priority_of_report};
 use crate::operator::streams::WakeSenders;
 use crate::operator::write;
 
@@ -32,7 +32,7 @@ pub async fn run(context: Arc<Context>, wakes: WakeSenders) {
         if let Err(why) = look(&context, &wakes, &leases, &all).await {
             tracing::warn!(why, "cannot list the verifiers' Leases, so no change is said to be Enforced; trying again");
             for name in enforcement.with(|state| state.gates.give_up(Instant::now())) {
-                wakes.send(Wake::Key(name));
+                wakes.send(Wake::Key(name, Priority::Normal));
             }
             sleep(PATIENT).await;
         }
@@ -71,16 +71,19 @@ fn judge(context: &Context, wakes: &WakeSenders, reports: Vec<Report>, look: &Lo
     metrics.changes_in_flight.set(i64::try_from(in_flight).unwrap_or(i64::MAX));
     metrics.verifiers_passed_over.inc_by(late as u64);
     for name in opened {
-        wakes.send(Wake::Key(name));
+        wakes.send(Wake::Key(name, Priority::Normal));
     }
     for Told { kind, name, took } in told {
         if let Some(took) = took {
             metrics.enforced_seconds.observe(took.as_secs_f64());
         }
         wakes.send(match kind {
-            Kind::ApiKey => Wake::Key(name),
-            Kind::Account => Wake::Account(name),
-            Kind::Suspension => Wake::Suspension(name),
+            Kind::ApiKey => {
+                let known = context.known.key(&name.0, &name.1);
+                Wake::Key(name, known.map_or(Priority::Normal, |key| priority_of_report(&key)))
+            }
+            Kind::Account => Wake::Account(name, Priority::High),
+            Kind::Suspension => Wake::Suspension(name, Priority::High),
         });
     }
 }

@@ -1,0 +1,90 @@
+//! Turns of tenants on a real API server, counted in credentials that were issued and not in seconds.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use futures::StreamExt;
+use futures::stream;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+use support::cluster::Cluster;
+use support::keywright::Running;
+use support::space::Space;
+use tokio::sync::Mutex;
+
+/// Keys of a tenant who has many.
+const MANY: usize = 300;
+/// Most of them that may come before another tenant's first key: one a turn, and those that are issued at the same time.
+const BEFORE: usize = 8;
+
+/// One operator at a time: each test starts its own.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Two namespaces with an account. A list names the objects of the first one first.
+async fn spaces(cluster: &Cluster) -> [Space; 2] {
+    let mut spaces = [Space::new(cluster).await, Space::new(cluster).await];
+    spaces.sort_by(|one, other| one.name.cmp(&other.name));
+    for space in &spaces {
+        space.account("acme", json!({"accessLevel": "Full"})).await;
+    }
+    spaces
+}
+
+async fn create_many(space: &Space) {
+    let create = async |number: usize| {
+        space.key(&format!("loud-{number}"), json!({"account": "acme", "accessLevel": "Full"})).await;
+    };
+    stream::iter(0..MANY).for_each_concurrent(16, create).await;
+}
+
+/// Times at which keys of a namespace were issued their credentials, by the records that there are.
+async fn issued(space: &Space) -> Vec<Timestamp> {
+    let entries = Api::<Secret>::namespaced(space.client.clone(), "keywright-entries");
+    let all = entries.list(&ListParams::default().fields("type=keywright.dev/entry")).await.unwrap().items;
+    let records = all.into_iter().map(|entry| serde_json::from_slice::<Value>(&entry.data.unwrap()["entry.json"].0));
+    let ours = records.map(Result::unwrap).filter(|record| record["owner"]["namespace"] == *space.name);
+    ours.map(|record| record["current"]["issuedAt"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_key_of_a_tenant_waits_for_few_of_anothers_many() {
+    let _turn = TURN.lock().await;
+    let cluster = Cluster::shared().await;
+    let [loud, quiet] = spaces(cluster).await;
+    create_many(&loud).await;
+    quiet.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await;
+    let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+    quiet.until_ready_is("storefront", "Issued").await;
+    let mine = issued(&quiet).await[0];
+    let before = issued(&loud).await.into_iter().filter(|at| *at < mine).count();
+    assert!(before <= BEFORE, "{before} of the other tenant's {MANY} keys came before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn proof_comes_before_new_keys_of_its_own_namespace() {
+    let _turn = TURN.lock().await;
+    let cluster = Cluster::shared().await;
+    let [space, _] = spaces(cluster).await;
+    let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+    let _verifier = Running::verifier(cluster, &[]).await.unwrap().ready().await;
+    // The last of a list.
+    space.ready_key("storefront").await;
+    drop(operator);
+    create_many(&space).await;
+    space.patch_key("storefront", json!({"spec": {"disabled": true}})).await;
+    let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+    support::eventually("the change is proven", async || {
+        let status = space.keys().get("storefront").await.unwrap().status.unwrap();
+        let proven = status.conditions.iter().find(|condition| condition.type_ == "Enforced").unwrap();
+        let is_proven = proven.status == "True" && proven.observed_generation == Some(2);
+        if is_proven { Ok(()) } else { Err(format!("{proven:?}")) }
+    })
+    .await;
+    let before = issued(&space).await.len() - 1;
+    assert!(before < MANY / 2, "{before} of {MANY} new keys came before");
+}

@@ -34,6 +34,9 @@ pub async fn run<F: Future<Output = Requeue>>(
             under_way.push(async move { (name, reconciled.await) });
         }
         tokio::select! {
+            // A stop first: nothing new begins after it. The others cannot starve, for each round drains the channel and
+            // takes what is due.
+            biased;
             () = &mut stop => break,
             Some((name, requeue)) = under_way.next() => queue.done(name, requeue, now()),
             Some((name, priority)) = woken.recv() => queue.wake(name, priority),

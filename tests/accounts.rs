@@ -92,7 +92,7 @@ async fn an_account_that_comes_after_its_keys_counts_them() {
 }
 
 #[tokio::test]
-async fn answers_carry_the_metadata_of_account_and_key_and_the_keys_own_wins() {
+async fn answers_carry_metadata_of_both_and_the_accounts_wins() {
     let (space, both) = (space().await, both().await);
     space.account("acme", json!({"accessLevel": "Full", "metadata": {"plan": "basic", "team": "sales"}})).await;
     let key = json!({"account": "acme", "accessLevel": "Full", "metadata": {"plan": "gold", "tier": "1"}});
@@ -101,11 +101,16 @@ async fn answers_carry_the_metadata_of_account_and_key_and_the_keys_own_wins() {
     let value = space.value("storefront", "api-key").await;
     let verifier = &both.verifier;
     verifier.eventually_says("ok", "scope=any", &value).await;
-    let all = json!({"plan": "gold", "team": "sales", "tier": "1"});
+    let all = json!({"plan": "basic", "team": "sales", "tier": "1"});
     until_the_answer_holds(verifier, &value, "metadata", all).await;
     space.patch_key("storefront", json!({"spec": {"metadata": null}})).await;
     until_the_answer_holds(verifier, &value, "metadata", json!({"plan": "basic", "team": "sales"})).await;
-    space.patch_account("acme", json!({"spec": {"metadata": {"plan": "silver", "team": null}}})).await;
+    // A name that the account gives up is the key's again.
+    space.patch_key("storefront", json!({"spec": {"metadata": {"team": "billing"}}})).await;
+    space.patch_account("acme", json!({"spec": {"metadata": {"team": null}}})).await;
+    until_the_answer_holds(verifier, &value, "metadata", json!({"plan": "basic", "team": "billing"})).await;
+    space.patch_key("storefront", json!({"spec": {"metadata": null}})).await;
+    space.patch_account("acme", json!({"spec": {"metadata": {"plan": "silver"}}})).await;
     until_the_answer_holds(verifier, &value, "metadata", json!({"plan": "silver"})).await;
 }
 

@@ -5,10 +5,16 @@
 
 #[path = "roles/accounts.rs"]
 mod accounts;
+#[path = "roles/apply.rs"]
+mod apply;
 #[path = "roles/attempt.rs"]
 mod attempt;
+#[path = "roles/fat.rs"]
+mod fat;
 #[path = "roles/keys.rs"]
 mod keys;
+#[path = "roles/ownership.rs"]
+mod ownership;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "roles/suspensions.rs"]
@@ -33,6 +39,30 @@ const GOVERN: Answer = Answer::Told(
     "denied request: this changes more of an Account than spec.members and spec.disabled, which takes the verb govern \
      on accounts: ask the platform team, or for the ClusterRole keywright-platform in this namespace",
 );
+const CLAIMS_OF_KEYS: Answer = Answer::Told(
+    "denied request: this claims more of an ApiKey in metadata.managedFields than a change of spec.disabled, which takes \
+     the verb grant on apikeys: send neither managedFields nor fields that stay as they are, as kubectl patch and the \
+     plugin kubectl keywright do",
+);
+const CLAIMS_OF_ACCOUNTS: Answer = Answer::Told(
+    "denied request: this claims more of an Account in metadata.managedFields than a change of spec.members or \
+     spec.disabled, which takes the verb govern on accounts: send neither managedFields nor fields that stay as they \
+     are, as kubectl patch and the plugin kubectl keywright do",
+);
+const NOTE_ON_KEYS: Answer = Answer::Told(
+    "denied request: kubectl apply and replace write the annotation last-applied-configuration, which the next kubectl \
+     apply of anybody obeys, and that takes the verb grant on apikeys. To change spec.disabled: kubectl patch apikey NAME \
+     --type=merge -p '{\"spec\":{\"disabled\":true}}', or the plugin kubectl keywright. To change more: ask for the \
+     ClusterRole keywright-owner or keywright-admin in this namespace",
+);
+const NOTE_ON_ACCOUNTS: Answer = Answer::Told(
+    "denied request: kubectl apply and replace write the annotation last-applied-configuration, which the next kubectl \
+     apply of anybody obeys, and that takes the verb govern on accounts. To change spec.disabled: kubectl patch account \
+     NAME --type=merge -p '{\"spec\":{\"disabled\":true}}', or the plugin kubectl keywright; spec.members likewise. To \
+     change more: ask the platform team, or for the ClusterRole keywright-platform in this namespace",
+);
+/// Annotation from which `kubectl apply` computes what to remove.
+const NOTE: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A namespace with an account, a key with every field set, and a suspension; and somebody of each role.
 async fn scene() -> (&'static Cluster, Space) {
@@ -42,12 +72,18 @@ async fn scene() -> (&'static Cluster, Space) {
         let (role_flag, user) = (format!("--clusterrole={role}"), format!("--user={role}"));
         cluster.plane.kubectl(&["create", "rolebinding", role, &role_flag, &user, "-n", &space.name]).unwrap();
     }
-    let admin = Person::new(cluster, None, &space.name).await;
-    admin.create(&one::<Account>("acme", &accounts::spec())).await.unwrap();
+    let admin = Person::new(cluster, None, &space.name).await.under("creator");
+    let mut account = one::<Account>("acme", &accounts::spec());
+    account["metadata"]["annotations"] = json!({NOTE: "{}", "example.com/mine": "x"});
+    admin.create(&account).await.unwrap();
     let mut key = one::<ApiKey>("storefront", &keys::spec());
     key["metadata"]["finalizers"] = json!(["example.com/hold"]);
     key["metadata"]["ownerReferences"] = json!([keys::owner("real")]);
+    key["metadata"]["annotations"] = json!({NOTE: "{}", "example.com/mine": "x"});
     admin.create(&key).await.unwrap();
+    let git = admin.clone().under("git");
+    git.apply(&one::<ApiKey>("storefront", &json!({"displayName": "Storefront"}))).await.unwrap();
+    git.apply(&one::<Account>("acme", &json!({"displayName": "Acme"}))).await.unwrap();
     admin.create(&one::<Suspension>("abuse", &suspensions::spec())).await.unwrap();
     policies_act(cluster, &space).await;
     (cluster, space)
@@ -65,6 +101,11 @@ async fn policies_act(cluster: &Cluster, space: &Space) {
         })
         .await;
     }
+}
+
+/// Checks the refusal of a command.
+fn refused(outcome: support::Result<String>, answer: Answer) {
+    answer.check(&outcome.map(Value::String).map_err(|error| error.to_string())).unwrap();
 }
 
 async fn walk(attempts: Vec<Attempt>) {

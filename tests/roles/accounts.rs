@@ -3,15 +3,19 @@
 use keywright::api::Account;
 use serde_json::{Value, json};
 
-use super::GOVERN;
 use super::attempt::Answer::{May, Rbac, Told};
 use super::attempt::{Answer, Attempt, attempt, one};
+use super::{CLAIMS_OF_ACCOUNTS, GOVERN, NOTE, NOTE_ON_ACCOUNTS, ownership};
 
 const READERS: [Answer; 5] = [May, May, Rbac, May, Rbac];
 /// Who may change members and `disabled`.
 const OWNERS: [Answer; 5] = [May, Rbac, Rbac, May, Rbac];
 /// Who may change everything else, where the owner has RBAC's verb and lacks `govern`.
 const GOVERNORS: [Answer; 5] = [GOVERN, Rbac, Rbac, May, Rbac];
+/// Roles that may write the note of `kubectl apply`.
+const APPLIERS: [Answer; 5] = [NOTE_ON_ACCOUNTS, Rbac, Rbac, May, Rbac];
+/// Roles that may claim fields in managedFields.
+const CLAIMANTS: [Answer; 5] = [CLAIMS_OF_ACCOUNTS, Rbac, Rbac, May, Rbac];
 /// Who may do what the owner has no verb for.
 const PLATFORM: [Answer; 5] = [Rbac, Rbac, Rbac, May, Rbac];
 const NOBODY: [Answer; 5] = [Rbac; 5];
@@ -62,6 +66,8 @@ pub fn attempts() -> Vec<Attempt> {
     let answers = [told, Rbac, Rbac, told, Rbac];
     all.extend(immutables().into_iter().map(|(what, spec)| patch(what, answers, json!({"spec": spec}))));
     all.extend(under_cover());
+    all.extend(ownership::attempts::<Account>("acme", OWNERS, CLAIMANTS));
+    all.extend(claims());
     all.extend(births_and_deaths());
     all
 }
@@ -89,9 +95,35 @@ fn by_owners() -> Vec<Attempt> {
             async move { who.json_patch("accounts", "acme", &add).await }
         }),
         attempt("set the members by server-side apply", OWNERS, async |who| {
-            let spec = json!({"accessLevel": "Custom", "members": [member("Mallory", "Owner")]});
+            who.apply(&one::<Account>("acme", &json!({"members": [member("Mallory", "Owner")]}))).await
+        }),
+        attempt("set the members and disable it by server-side apply", OWNERS, async |who| {
+            let spec = json!({"disabled": true, "members": [member("Mallory", "Owner")]});
             who.apply(&one::<Account>("acme", &spec)).await
         }),
+    ]
+}
+
+/// Server-side apply owns what it names, be it changed or not.
+fn claims() -> Vec<Attempt> {
+    let apply = |what: &str, answers, manager: &'static str, spec: Value| {
+        attempt(what, answers, move |who| {
+            let object = one::<Account>("acme", &spec);
+            async move { who.under(manager).apply(&object).await }
+        })
+    };
+    let members = json!([member("Mallory", "Owner")]);
+    let is_there = json!([member("Alice", "Owner")]);
+    vec![
+        apply("claim an account's level beside its members", CLAIMANTS, "somebody", {
+            json!({"accessLevel": "Custom", "members": members.clone()})
+        }),
+        apply("claim members as they are", CLAIMANTS, "somebody", json!({"members": is_there.clone()})),
+        apply("claim members as they are beside disabling an account", CLAIMANTS, "somebody", {
+            json!({"members": is_there, "disabled": true})
+        }),
+        apply("take an account's fields from its manifest", CLAIMANTS, "git", json!({"members": members.clone()})),
+        apply("set members as kubectl apply --server-side", APPLIERS, "kubectl", json!({"members": members})),
     ]
 }
 
@@ -103,6 +135,13 @@ fn under_cover() -> Vec<Attempt> {
         }),
         patch("give it a finalizer", GOVERNORS, json!({"metadata": {"finalizers": ["example.com/hold"]}})),
         patch("give it an owner that is not there", GOVERNORS, json!({"metadata": {"ownerReferences": [owner]}})),
+        patch("label it", GOVERNORS, json!({"metadata": {"labels": {"a": "b"}}})),
+        patch("annotate it", GOVERNORS, json!({"metadata": {"annotations": {"a": "b"}}})),
+        patch("take its annotation away", GOVERNORS, json!({"metadata": {"annotations": {"example.com/mine": null}}})),
+        patch("change kubectl's note on it", APPLIERS, json!({"metadata": {"annotations": {NOTE: "{\"spec\":{}}"}}})),
+        patch("take kubectl's note away", APPLIERS, json!({"metadata": {"annotations": {NOTE: null}}})),
+        patch("give it a generateName", GOVERNORS, json!({"metadata": {"generateName": "other-"}})),
+        patch("give it a selfLink", GOVERNORS, json!({"metadata": {"selfLink": "/elsewhere"}})),
         attempt("write its status", NOBODY, async |who| {
             who.merge("accounts", "acme/status", &json!({"status": {"publicKey": "ABCDEF"}})).await
         }),

@@ -72,6 +72,7 @@ pub struct Person {
     client: Client,
     namespace: String,
     dry_run: bool,
+    manager: &'static str,
 }
 
 impl Person {
@@ -80,7 +81,13 @@ impl Person {
         let kubeconfig = Kubeconfig::read_from(&cluster.plane.kubeconfig).unwrap();
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
         config.auth_info.impersonate = user.map(str::to_owned);
-        Self { client: Client::try_from(config).unwrap(), namespace: namespace.to_owned(), dry_run: user.is_some() }
+        let (client, namespace) = (Client::try_from(config).unwrap(), namespace.to_owned());
+        Self { client, namespace, dry_run: user.is_some(), manager: "somebody" }
+    }
+
+    /// Writes under another field manager.
+    pub fn under(self, manager: &'static str) -> Self {
+        Self { manager, ..self }
     }
 
     pub fn in_earnest(self) -> Self {
@@ -90,8 +97,9 @@ impl Person {
     async fn send(&self, method: &str, path: &str, content_type: &str, body: &Value) -> Outcome {
         let dry_run = if self.dry_run && method != "GET" { "&dryRun=All" } else { "" };
         let uri = format!(
-            "/apis/keywright.dev/v1alpha1/namespaces/{}/{path}?fieldManager=somebody&force={}{dry_run}",
+            "/apis/keywright.dev/v1alpha1/namespaces/{}/{path}?fieldManager={}&force={}{dry_run}",
             self.namespace,
+            self.manager,
             content_type.contains("apply")
         );
         let uri = if content_type.contains("apply") { uri } else { uri.replace("&force=false", "") };

@@ -3,9 +3,9 @@
 use keywright::api::ApiKey;
 use serde_json::{Value, json};
 
-use super::GRANT;
 use super::attempt::Answer::{May, Rbac, Told};
 use super::attempt::{Answer, Attempt, attempt, one};
+use super::{CLAIMS_OF_KEYS, GRANT, NOTE, NOTE_ON_KEYS, ownership};
 
 /// Whoever sees keys.
 const READERS: [Answer; 5] = [May, May, May, Rbac, Rbac];
@@ -13,6 +13,10 @@ const READERS: [Answer; 5] = [May, May, May, Rbac, Rbac];
 const SWITCHERS: [Answer; 5] = READERS;
 /// Who may change a key, where the key-writer has RBAC's verb and lacks `grant`.
 const GRANTERS: [Answer; 5] = [May, May, GRANT, Rbac, Rbac];
+/// Roles that may write the note of `kubectl apply`.
+const APPLIERS: [Answer; 5] = [May, May, NOTE_ON_KEYS, Rbac, Rbac];
+/// Roles that may claim fields in managedFields.
+const CLAIMANTS: [Answer; 5] = [May, May, CLAIMS_OF_KEYS, Rbac, Rbac];
 /// Who may do what the key-writer has no verb for.
 const MANAGERS: [Answer; 5] = [May, May, Rbac, Rbac, Rbac];
 const NOBODY: [Answer; 5] = [Rbac; 5];
@@ -58,9 +62,6 @@ pub fn changes() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// What `kubectl apply` keeps for itself.
-const KUBECTLS: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
 /// Fields that nobody changes.
 pub fn immutables() -> Vec<(&'static str, Value)> {
     vec![
@@ -86,6 +87,8 @@ pub fn attempts() -> Vec<Attempt> {
     }
     all.extend(beside_the_spec());
     all.extend(ways_around_a_patch());
+    all.extend(ownership::attempts::<ApiKey>("storefront", SWITCHERS, CLAIMANTS));
+    all.extend(claims());
     all.extend(births_and_deaths());
     all
 }
@@ -135,7 +138,33 @@ fn beside_the_spec() -> Vec<Attempt> {
         // Other tools find and prune objects by them.
         patch("label it", GRANTERS, json!({"metadata": {"labels": {"a": "b"}}})),
         patch("annotate it", GRANTERS, json!({"metadata": {"annotations": {"a": "b"}}})),
-        patch("leave kubectl's note on it", SWITCHERS, json!({"metadata": {"annotations": {KUBECTLS: "{}"}}})),
+        patch("take its annotation away", GRANTERS, json!({"metadata": {"annotations": {"example.com/mine": null}}})),
+        patch("change kubectl's note on it", APPLIERS, json!({"metadata": {"annotations": {NOTE: "{\"spec\":{}}"}}})),
+        patch("take kubectl's note away", APPLIERS, json!({"metadata": {"annotations": {NOTE: null}}})),
+        patch("change kubectl's note under cover of disabling it", APPLIERS, {
+            json!({"metadata": {"annotations": {NOTE: "[]"}}, "spec": {"disabled": true}})
+        }),
+        patch("give it a generateName", GRANTERS, json!({"metadata": {"generateName": "other-"}})),
+        patch("give it a selfLink", GRANTERS, json!({"metadata": {"selfLink": "/elsewhere"}})),
+    ]
+}
+
+/// Server-side apply owns what it names, be it changed or not.
+fn claims() -> Vec<Attempt> {
+    let apply = |what: &str, answers, manager: &'static str, spec: Value| {
+        attempt(what, answers, move |who| {
+            let object = one::<ApiKey>("storefront", &spec);
+            async move { who.under(manager).apply(&object).await }
+        })
+    };
+    let named = json!({"displayName": "Storefront"});
+    let both = json!({"displayName": "Storefront", "disabled": true});
+    vec![
+        apply("claim a field of a key", CLAIMANTS, "somebody", named),
+        apply("claim a field of a key beside disabling it", CLAIMANTS, "somebody", both.clone()),
+        apply("disable a key under the manager of its manifest", SWITCHERS, "git", both),
+        apply("take a key's fields from its manifest", CLAIMANTS, "git", json!({"disabled": true})),
+        apply("disable a key as kubectl apply --server-side", APPLIERS, "kubectl", json!({"disabled": true})),
     ]
 }
 
@@ -156,7 +185,9 @@ fn ways_around_a_patch() -> Vec<Attempt> {
             async move {
                 let read = who.get("apikeys", "storefront").await?;
                 let mut object = object;
-                object["metadata"]["resourceVersion"] = read["metadata"]["resourceVersion"].clone();
+                for kept in ["resourceVersion", "annotations"] {
+                    object["metadata"][kept] = read["metadata"][kept].clone();
+                }
                 who.replace(&object).await
             }
         }),

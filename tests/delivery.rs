@@ -6,6 +6,8 @@
 mod absence;
 #[path = "delivery/foreign.rs"]
 mod foreign;
+#[path = "delivery/limits.rs"]
+mod limits;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -174,7 +176,11 @@ async fn a_secret_that_a_user_deletes_early_is_removed_and_not_revealed_and_noth
         space.until(&name, "SecretAvailable", "Delivered").await;
         let value = space.value(&name, "api-key").await;
         space.secrets().delete(&name, &DeleteParams::default()).await.unwrap();
-        let sooner = if delivery == "Once" { json!({"deleteAfter": "1s"}) } else { json!({"labels": {"a": "b"}}) };
+        let sooner = if delivery == "Once" {
+            json!({"deleteAfter": "1s"})
+        } else {
+            json!({"labels": {"app.kubernetes.io/component": "b"}})
+        };
         space.patch_key(&name, json!({"spec": {"secret": sooner}})).await;
         let key = space.until(&name, "SecretAvailable", "Removed").await;
         let record = space.record(&key).await;

@@ -169,7 +169,8 @@ async fn whole_run(space: &Space, verifier: &Running) -> (Vec<(String, String)>,
 async fn later_life(space: &Space, verifier: &Running) -> Vec<(String, String)> {
     space.patch_key("full", json!({"spec": {"rotation": {"revision": 1}}})).await;
     space.key("copy", json!({"account": "acme", "cloneFrom": {"name": "late"}})).await;
-    let shown = json!({"delivery": "Once", "deleteAfter": "2s", "annotations": {"example.com/note": "shown once"}});
+    let shown =
+        json!({"delivery": "Once", "deleteAfter": "2s", "annotations": {"app.kubernetes.io/component": "shown once"}});
     space.key("shown", json!({"account": "acme", "accessLevel": "Full", "secret": shown})).await;
     space.until_ready_is("shown", "Issued").await;
     let mut values = vec![("shown".to_owned(), space.value("shown", "api-key").await)];

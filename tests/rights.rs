@@ -10,6 +10,8 @@ mod bindings;
 mod leases;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "rights/templates.rs"]
+mod templates;
 
 use std::path::{Path, PathBuf};
 

@@ -19,6 +19,8 @@ mod ownership;
 mod support;
 #[path = "roles/suspensions.rs"]
 mod suspensions;
+#[path = "roles/templates.rs"]
+mod templates;
 
 use std::collections::BTreeSet;
 

@@ -34,6 +34,8 @@ pub enum Reason {
     SecretConflict,
     /// A user made our Secret immutable.
     SecretImmutable,
+    /// The chart's value `deliveredSecrets` does not allow the Secret's name, a label or an annotation.
+    SecretNotAllowed,
     /// The sealed value cannot be opened with the sealing key that is there.
     SealingKeyLost,
     /// The record of the key cannot be read by this version.
@@ -102,6 +104,7 @@ impl Reason {
             Reason::InvalidSpec => "InvalidSpec",
             Reason::SecretConflict => "SecretConflict",
             Reason::SecretImmutable => "SecretImmutable",
+            Reason::SecretNotAllowed => "SecretNotAllowed",
             Reason::SealingKeyLost => "SealingKeyLost",
             Reason::EntryUnreadable => "EntryUnreadable",
             Reason::Delivered => "Delivered",

@@ -1,6 +1,8 @@
 //! The delivered Secrets, in the namespaces of their keys. The operator cannot read them: what is there is learnt
 //! from how the API server answers a full write or a dry run of one. Never a patch: a JSON patch is a read.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
@@ -32,6 +34,8 @@ pub enum WriteOutcome {
     Taken,
     /// It is ours, but a user made it immutable.
     Immutable,
+    /// The chart's values do not allow its name, a label or an annotation; what the policy says of that.
+    NotAllowed(String),
 }
 
 /// What stands under the name of a Secret that was delivered before a restore.
@@ -52,6 +56,7 @@ enum Refusal {
     NotThere,
     NotOurs,
     Immutable,
+    NotAllowed,
 }
 
 /// How often a write goes back and forth between "exists" and "is not there" before it is left to the next attempt.
@@ -104,6 +109,7 @@ impl Secrets {
                     Some(Refusal::NotThere) => continue,
                     Some(Refusal::NotOurs | Refusal::Exists) => Ok(WriteOutcome::Taken),
                     Some(Refusal::Immutable) => Ok(WriteOutcome::Immutable),
+                    Some(Refusal::NotAllowed) => Ok(WriteOutcome::NotAllowed(words(&error))),
                     None => Err(error),
                 },
             };
@@ -118,7 +124,8 @@ impl Secrets {
     pub async fn look(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Presence, kube::Error> {
         let uid = delivery.ended.is_none().then_some(delivery.uid.as_str());
         match self.try_to_update(key, serial, delivery, uid).await? {
-            Ok(_) | Err(Refusal::Immutable) => Ok(Presence::Present),
+            // The policy says of what is there before it says what is not allowed.
+            Ok(_) | Err(Refusal::Immutable | Refusal::NotAllowed) => Ok(Presence::Present),
             Err(Refusal::NotThere) => Ok(Presence::Missing),
             // Another uid, another type, or another owner.
             Err(Refusal::Exists | Refusal::NotOurs) => Ok(Presence::Other),
@@ -132,7 +139,9 @@ impl Secrets {
         let uid = match self.try_to_update(key, serial, delivery, None).await? {
             Ok(uid) => uid,
             Err(Refusal::NotThere) => return Ok(Found::Nothing),
-            Err(Refusal::Exists | Refusal::NotOurs | Refusal::Immutable) => return Ok(Found::Other),
+            Err(Refusal::Exists | Refusal::NotOurs | Refusal::Immutable | Refusal::NotAllowed) => {
+                return Ok(Found::Other);
+            }
         };
         Ok(match self.try_to_update(key, serial.saturating_sub(1), delivery, Some(&uid)).await? {
             Err(Refusal::NotOurs) => Found::Uid(uid),
@@ -148,7 +157,7 @@ impl Secrets {
         delivery: &Delivery,
         uid: Option<&str>,
     ) -> Result<Result<String, Refusal>, kube::Error> {
-        let mut secret = body(key, serial, |_| Vec::new());
+        let mut secret = blank(key, serial);
         secret.metadata.name = Some(delivery.name.clone());
         secret.metadata.uid = uid.map(str::to_owned);
         match self.api(key).replace(&delivery.name, &write::dry_run_by_us(), &secret).await {
@@ -160,7 +169,7 @@ impl Secrets {
     /// Deletes whatever of ours stands under the name, until nothing does. It is blanked first, by an update that the
     /// policy refuses where the Secret holds a newer value, and deleted in the version of that answer.
     pub async fn conceal(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<(), kube::Error> {
-        let blank = body(key, serial, |_| Vec::new());
+        let blank = blank(key, serial);
         for _ in 0..ATTEMPTS {
             match self.api(key).replace(&delivery.name, &write::by_us(), &blank).await {
                 Ok(blanked) => {
@@ -175,7 +184,7 @@ impl Secrets {
                     Some(Refusal::Immutable) => {
                         return self.delete(&self.api(key), &delivery.name, &delivery.uid, None).await;
                     }
-                    None => return Err(error),
+                    Some(Refusal::NotAllowed) | None => return Err(error),
                 },
             }
         }
@@ -215,13 +224,26 @@ impl Secrets {
     }
 }
 
+/// The Secret without a value. It has no label and no annotation of the template: one that the policy does not allow must
+/// not keep a value from being removed.
+fn blank(key: &ApiKey, serial: u64) -> Secret {
+    let mut secret = body(key, serial, |_| Vec::new());
+    secret.metadata.labels = Some(write::labels());
+    secret.metadata.annotations = Some(serial_annotation(serial));
+    secret
+}
+
+fn serial_annotation(serial: u64) -> BTreeMap<String, String> {
+    BTreeMap::from([(names::SERIAL_ANNOTATION.to_owned(), serial.to_string())])
+}
+
 fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Secret {
     let data = key.spec.secret_data().into_iter().map(|(name, item)| (name, ByteString(value(item))));
     // Ours come last, so that they win.
     let template = key.spec.secret.clone().unwrap_or_default();
     let (mut labels, mut annotations) = (template.labels, template.annotations);
     labels.extend(write::labels());
-    annotations.insert(names::SERIAL_ANNOTATION.to_owned(), serial.to_string());
+    annotations.extend(serial_annotation(serial));
     Secret {
         metadata: ObjectMeta {
             name: Some(key.secret_name().to_owned()),
@@ -245,12 +267,21 @@ fn refusal(error: &kube::Error) -> Option<Refusal> {
         404 if is_namespace(status) => None,
         404 => Some(Refusal::NotThere),
         409 => Some(Refusal::Exists),
-        _ if message.contains(names::OPERATOR_SECRETS_POLICY) => Some(Refusal::NotOurs),
+        _ if message.contains(names::OPERATOR_SECRETS_POLICY) => {
+            let is_limit = message.contains(names::DELIVERED_SECRETS_VALUE);
+            Some(if is_limit { Refusal::NotAllowed } else { Refusal::NotOurs })
+        }
         // The type cannot change, so a Secret of another type answers this; whether it is immutable too is of no matter.
         422 if message.contains("type: Invalid value") => Some(Refusal::NotOurs),
         422 if message.contains("when `immutable` is set") => Some(Refusal::Immutable),
         _ => None,
     }
+}
+
+/// The words of a policy in a refusal.
+fn words(error: &kube::Error) -> String {
+    let kube::Error::Api(status) = error else { return String::new() };
+    status.message.rsplit_once("denied request: ").map_or("", |(_, words)| words).to_owned()
 }
 
 /// The namespace itself is gone.
@@ -277,6 +308,11 @@ mod tests {
                 422,
                 "secrets \"a\" is forbidden: ValidatingAdmissionPolicy 'keywright-operator-secrets' with binding …",
                 Some(Refusal::NotOurs),
+            ),
+            (
+                422,
+                "… ValidatingAdmissionPolicy 'keywright-operator-secrets' with binding … denied request: deliveredSecrets.labels of …",
+                Some(Refusal::NotAllowed),
             ),
             (422, "data: Forbidden: field is immutable when `immutable` is set", Some(Refusal::Immutable)),
             (403, "secrets is forbidden: exceeded quota", None),

@@ -26,7 +26,7 @@ pub fn spec() -> Value {
     json!({
         "account": "acme", "displayName": "Storefront", "accessLevel": "Custom", "scopes": ["orders:read"],
         "expiresAt": "2099-01-01T00:00:00Z", "rotation": {"revision": 5, "interval": "2160h", "overlap": "1h"},
-        "secret": {"name": "credentials", "labels": {"team": "shop"}}, "metadata": {"plan": "gold"},
+        "secret": {"name": "credentials", "labels": {"app.kubernetes.io/part-of": "shop"}}, "metadata": {"plan": "gold"},
     })
 }
 
@@ -54,8 +54,8 @@ pub fn changes() -> Vec<(&'static str, Value)> {
         ("stop its rotation", json!({"rotation": null})),
         ("have it delivered once", json!({"secret": {"delivery": "Once"}})),
         ("have its value under another name", json!({"secret": {"data": {"token": "value"}}})),
-        ("label its Secret", json!({"secret": {"labels": {"team": "other"}}})),
-        ("annotate its Secret", json!({"secret": {"annotations": {"a": "b"}}})),
+        ("label its Secret", json!({"secret": {"labels": {"app.kubernetes.io/part-of": "other"}}})),
+        ("annotate its Secret", json!({"secret": {"annotations": {"reloader.stakater.com/match": "true"}}})),
         ("change what upstreams are told", json!({"metadata": {"plan": "platinum"}})),
         ("take away what upstreams are told", json!({"metadata": null})),
         ("begin a restriction", json!({"restrictions": {}})),

@@ -93,8 +93,8 @@ async fn the_secret_holds_what_the_template_says_and_a_change_of_it_counts_from_
     space.account("acme", json!({"accessLevel": "Full", "keyPrefix": "acme"})).await;
     let template = json!({
         "data": {"token": "value", "id": "keyId", "site": "siteId", "again": "value"},
-        "labels": {"team": "shop"},
-        "annotations": {"example.com/reload": "true"},
+        "labels": {"app.kubernetes.io/part-of": "shop"},
+        "annotations": {"reloader.stakater.com/match": "true"},
     });
     space.key("storefront", json!({"account": "acme", "accessLevel": "Full", "secret": template})).await;
     space.until_ready_is("storefront", "Issued").await;
@@ -104,14 +104,14 @@ async fn the_secret_holds_what_the_template_says_and_a_change_of_it_counts_from_
     assert_eq!(space.value("storefront", "again").await, value);
     assert_eq!(space.value("storefront", "id").await, value[5..17]);
     assert_eq!(space.value("storefront", "site").await, site_id(&space).await);
-    assert_eq!(secret.labels()["team"], "shop");
+    assert_eq!(secret.labels()["app.kubernetes.io/part-of"], "shop");
     assert_eq!(secret.labels()["app.kubernetes.io/managed-by"], "keywright");
-    assert_eq!(secret.annotations()["example.com/reload"], "true");
+    assert_eq!(secret.annotations()["reloader.stakater.com/match"], "true");
     assert_eq!(secret.annotations()["keywright.dev/serial"], "1");
     both.verifier.eventually_says("ok", "scope=any", &value).await;
 
-    let changed =
-        json!({"data": {"token": null, "id": null, "again": null, "key": "value"}, "labels": {"team": "web"}});
+    let labels = json!({"app.kubernetes.io/part-of": "web"});
+    let changed = json!({"data": {"token": null, "id": null, "again": null, "key": "value"}, "labels": labels});
     space.patch_key("storefront", json!({"spec": {"secret": changed}})).await;
     space.until_observed("storefront").await;
     assert_eq!(space.secrets().get("storefront").await.unwrap().resource_version(), secret.resource_version());
@@ -120,8 +120,8 @@ async fn the_secret_holds_what_the_template_says_and_a_change_of_it_counts_from_
     space.until_serial("storefront", 2).await;
     let secret = space.secrets().get("storefront").await.unwrap();
     assert_eq!(secret.data.as_ref().unwrap().keys().collect::<Vec<_>>(), ["key", "site"]);
-    assert_eq!(secret.labels()["team"], "web");
-    assert_eq!(secret.annotations()["example.com/reload"], "true");
+    assert_eq!(secret.labels()["app.kubernetes.io/part-of"], "web");
+    assert_eq!(secret.annotations()["reloader.stakater.com/match"], "true");
     let value = space.value("storefront", "key").await;
     both.verifier.eventually_says("ok", "scope=any", &value).await;
 }

@@ -179,6 +179,12 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
             );
             return blocked(Reason::SecretImmutable, message);
         }
+        WriteOutcome::NotAllowed(limit) => {
+            let message = format!(
+                "Secret {name} is not written: {limit}. Change spec.secret.labels or spec.secret.annotations, or create the key with another spec.secret.name, or have the value changed"
+            );
+            return blocked(Reason::SecretNotAllowed, message);
+        }
     };
     drop(plaintext);
     let stored = mark(context, key, stored, &written).await?;

@@ -189,7 +189,11 @@ fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Ti
     let blocked_elsewhere = problem.is_some_and(|p| {
         matches!(
             p.reason,
-            Reason::SecretConflict | Reason::SecretImmutable | Reason::EntryUnreadable | Reason::AdoptionUnclear
+            Reason::SecretConflict
+                | Reason::SecretImmutable
+                | Reason::SecretNotAllowed
+                | Reason::EntryUnreadable
+                | Reason::AdoptionUnclear
         )
     });
     let delivery = facts.entry.and_then(|entry| entry.secret.as_ref());

@@ -187,6 +187,7 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::RevisionTooHigh
         | Reason::SecretConflict
         | Reason::SecretImmutable
+        | Reason::SecretNotAllowed
         | Reason::SealingKeyLost
         | Reason::Delivered
         | Reason::Removed

@@ -13,6 +13,8 @@ mod attempt;
 mod fat;
 #[path = "roles/keys.rs"]
 mod keys;
+#[path = "roles/members.rs"]
+mod members;
 #[path = "roles/ownership.rs"]
 mod ownership;
 #[path = "support/mod.rs"]
@@ -62,6 +64,10 @@ const NOTE_ON_ACCOUNTS: Answer = Answer::Told(
      apply of anybody obeys, and that takes the verb govern on accounts. To change spec.disabled: kubectl patch account \
      NAME --type=merge -p '{\"spec\":{\"disabled\":true}}', or the plugin kubectl keywright; spec.members likewise. To \
      change more: ask the platform team, or for the ClusterRole keywright-platform in this namespace",
+);
+const ITSELF: Answer = Answer::Told(
+    "denied request: this makes the requester a member of the Account, which takes the verb grant on apikeys: ask a \
+     member, or a colleague of the platform team",
 );
 /// Annotation from which `kubectl apply` computes what to remove.
 const NOTE: &str = "kubectl.kubernetes.io/last-applied-configuration";

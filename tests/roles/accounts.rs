@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::attempt::Answer::{May, Rbac, Told};
 use super::attempt::{Answer, Attempt, attempt, one};
-use super::{CLAIMS_OF_ACCOUNTS, GOVERN, NOTE, NOTE_ON_ACCOUNTS, ownership};
+use super::{CLAIMS_OF_ACCOUNTS, GOVERN, ITSELF, NOTE, NOTE_ON_ACCOUNTS, ownership};
 
 const READERS: [Answer; 5] = [May, May, Rbac, May, Rbac];
 /// Who may change members and `disabled`.
@@ -90,6 +90,9 @@ fn by_owners() -> Vec<Attempt> {
         patch("change a member's role", OWNERS, set("members", json!([member("Alice", "Admin")]))),
         patch("remove all members", OWNERS, set("members", json!([]))),
         patch("take members away", OWNERS, set("members", Value::Null)),
+        patch("make the platform a member", [May, Rbac, Rbac, ITSELF, Rbac], {
+            set("members", json!([member("Alice", "Owner"), member("keywright-platform", "Admin")]))
+        }),
         attempt("add a member by JSON patch", OWNERS, move |who| {
             let add = add.clone();
             async move { who.json_patch("accounts", "acme", &add).await }

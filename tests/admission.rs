@@ -37,6 +37,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use support::Result;
 use support::cluster::Cluster;
+use support::eventually;
+use tokio::sync::OnceCell;
 
 /// What CEL rules decide.
 fn rules() -> Vec<Case> {
@@ -193,9 +195,32 @@ async fn admitted(client: &Client, namespace: &str) -> Vec<Value> {
     all
 }
 
+/// A cluster whose chart allows every template of a Secret that the resource itself allows.
+async fn cluster() -> &'static Cluster {
+    static OPEN: OnceCell<&Cluster> = OnceCell::const_new();
+    OPEN.get_or_init(async || {
+        let cluster = Cluster::shared().await;
+        let anything = r#"deliveredSecrets={"labels":["*"],"annotations":["*"],"names":".","refusedNames":[]}"#;
+        cluster.install_chart_with(&["--set-json", anything]).unwrap();
+        let client = cluster.plane.client().await.unwrap();
+        let spec = json!({"account": "acme", "accessLevel": "Full",
+            "secret": {"name": "a.b", "labels": {"a": "b"}, "annotations": {"a": "b"}}});
+        let path = format!("{}?dryRun=All", path("default", "ApiKey"));
+        eventually("the chart allows everything", async || {
+            match send(&client, "POST", &path, &object("ApiKey", "a", &spec)).await.unwrap() {
+                (201, _) => Ok(()),
+                (_, answer) => Err(answer),
+            }
+        })
+        .await;
+        cluster
+    })
+    .await
+}
+
 #[tokio::test]
 async fn the_api_server_admits_what_is_sound_and_tells_the_others_what_to_do() {
-    let cluster = Cluster::shared().await;
+    let cluster = cluster().await;
     let client = cluster.plane.client().await.unwrap();
     let namespace = cluster.namespace().await;
     let mut wrong = Vec::new();

@@ -168,7 +168,7 @@ pub struct Restrictions {}
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("!has(self.deleteAfter) || (has(self.delivery) && self.delivery == 'Once')").message("secret.deleteAfter goes only with delivery: Once"))]
 pub struct SecretTemplate {
-    /// Its name, by default the ApiKey's. It cannot be changed.
+    /// Name of the Secret, by default the ApiKey's. The chart's values `deliveredSecrets.names` and `deliveredSecrets.refusedNames` limit it: by default it has no dot. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 253),
@@ -194,13 +194,13 @@ pub struct SecretTemplate {
     #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^[-._a-zA-Z0-9]+$') && k != '.' && !k.startsWith('..'))").message("keys of a Secret are made of letters, digits, `-`, `_` and `.`, at most 253 of them, and are neither `.` nor begin with `..`"))]
     pub data: Option<BTreeMap<String, SecretItem>>,
 
-    /// Labels of the Secret. A change counts from the next value on.
+    /// Labels of the Secret. The chart's value `deliveredSecrets.labels` lists the allowed keys: by default those of `app.kubernetes.io/`. A change counts from the next value on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::labels")]
     #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && !k.startsWith('keywright.dev/') && k != 'app.kubernetes.io/managed-by')").message("keys of secret.labels are [<domain>/]<name>, and neither keywright.dev/ nor app.kubernetes.io/managed-by, which are Keywright's own"))]
     pub labels: BTreeMap<String, String>,
 
-    /// Annotations of the Secret. A change counts from the next value on.
+    /// Annotations of the Secret. The chart's value `deliveredSecrets.annotations` lists the allowed keys: by default those of `app.kubernetes.io/` and `reloader.stakater.com/`. A change counts from the next value on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::annotations")]
     #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && !k.startsWith('keywright.dev/') && k != 'app.kubernetes.io/managed-by')").message("keys of secret.annotations are [<domain>/]<name>, and neither keywright.dev/ nor app.kubernetes.io/managed-by, which are Keywright's own"))]

@@ -39,7 +39,7 @@ pub const SEALING_KEY_NAME: &str = "keywright-sealing-key";
 pub const CANARY_NAME: &str = "keywright-canary";
 /// The policy that confines the operator to Secrets of our types, and its binding.
 pub const OPERATOR_SECRETS_POLICY: &str = "keywright-operator-secrets";
-/// The chart's value that limits names, labels and annotations of delivered Secrets, as that policy's refusals name it.
+/// The chart's value that limits names, labels and annotations of delivered Secrets. Refusals of that policy contain it.
 pub const DELIVERED_SECRETS_VALUE: &str = "deliveredSecrets";
 
 /// The Lease of the operator that acts, in [`SYSTEM_NAMESPACE`].

@@ -34,7 +34,7 @@ pub enum WriteOutcome {
     Taken,
     /// It is ours, but a user made it immutable.
     Immutable,
-    /// The chart's values do not allow its name, a label or an annotation; what the policy says of that.
+    /// The chart's values do not allow its name, a label or an annotation. Contains the policy's message.
     NotAllowed(String),
 }
 
@@ -124,7 +124,7 @@ impl Secrets {
     pub async fn look(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Presence, kube::Error> {
         let uid = delivery.ended.is_none().then_some(delivery.uid.as_str());
         match self.try_to_update(key, serial, delivery, uid).await? {
-            // The policy says of what is there before it says what is not allowed.
+            // The policy refuses a Secret of another key first.
             Ok(_) | Err(Refusal::Immutable | Refusal::NotAllowed) => Ok(Presence::Present),
             Err(Refusal::NotThere) => Ok(Presence::Missing),
             // Another uid, another type, or another owner.
@@ -224,7 +224,7 @@ impl Secrets {
     }
 }
 
-/// The Secret without a value. It has no label and no annotation of the template: one that the policy does not allow must
+/// The Secret without a value, and without labels and annotations of the template: one that the policy does not allow must
 /// not keep a value from being removed.
 fn blank(key: &ApiKey, serial: u64) -> Secret {
     let mut secret = body(key, serial, |_| Vec::new());
@@ -278,7 +278,7 @@ fn refusal(error: &kube::Error) -> Option<Refusal> {
     }
 }
 
-/// The words of a policy in a refusal.
+/// The message of a policy in a refusal.
 fn words(error: &kube::Error) -> String {
     let kube::Error::Api(status) = error else { return String::new() };
     status.message.rsplit_once("denied request: ").map_or("", |(_, words)| words).to_owned()

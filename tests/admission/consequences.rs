@@ -13,7 +13,7 @@ use super::offer::{Offer, account, key};
 use super::support::cluster::Cluster;
 use super::support::eventually;
 use super::support::space::Space;
-use super::{accounts, admitted, assert_nothing_wrong, keys, object, offer, path, send};
+use super::{accounts, admitted, assert_nothing_wrong, cluster, keys, object, offer, path, send};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -39,7 +39,7 @@ async fn refused(client: &Client, path: &str, object: &Value) -> Option<String> 
 
 #[tokio::test]
 async fn a_secret_can_be_made_of_every_template_that_is_admitted() {
-    let cluster = Cluster::shared().await;
+    let cluster = cluster().await;
     let Space { name, client } = Space::new(cluster).await;
     let mut wrong = Vec::new();
     for object in admitted(&client, &name).await {
@@ -67,7 +67,7 @@ async fn a_secret_can_be_made_of_every_template_that_is_admitted() {
 /// One that cannot be bound would keep all the others from their roles.
 #[tokio::test]
 async fn a_member_is_refused_at_once_or_can_be_given_its_role() {
-    let cluster = Cluster::shared().await;
+    let cluster = cluster().await;
     let Space { name, client } = Space::new(cluster).await;
     let names = ["deployer", "a.b-1", "Deployer", "a_b", "a/b", "system:x", "a b", "-a", "ä", "*", " ", "a\n"];
     let longest = "a".repeat(253);
@@ -100,7 +100,7 @@ async fn what_our_types_write_of_an_admitted_object_is_admitted_again() {
     fn rewritten<K: Serialize + for<'a> Deserialize<'a>>(object: &Value) -> Value {
         serde_json::to_value(K::deserialize(object).unwrap()).unwrap()
     }
-    let cluster = Cluster::shared().await;
+    let cluster = cluster().await;
     let Space { name, client } = Space::new(cluster).await;
     let mut wrong = Vec::new();
     for before in admitted(&client, &name).await {
@@ -127,7 +127,7 @@ async fn kim(cluster: &Cluster) -> Client {
 /// The rules and the policies cost the API server by the size of what they look at, and it refuses what is too dear.
 #[tokio::test]
 async fn the_largest_key_and_account_can_still_be_disabled_by_those_who_may_do_little_else() {
-    let cluster = Cluster::shared().await;
+    let cluster = cluster().await;
     let Space { name, client } = Space::new(cluster).await;
     let kim = kim(cluster).await;
     let largest_key = Offer { spec: keys::fullest(), ..key(json!({})) };

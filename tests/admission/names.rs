@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::offer::{Offer, account, key, suspension};
-use super::support::cluster::Cluster;
-use super::{object, offer, path, send, unreadable};
+use super::{cluster, object, offer, path, send, unreadable};
 
 fn one_of_each() -> [Offer; 3] {
     [key(json!({})), account(json!({})), suspension(json!({}))]
@@ -12,7 +11,7 @@ fn one_of_each() -> [Offer; 3] {
 
 #[tokio::test]
 async fn names_of_253_characters_are_admitted_and_longer_or_odder_ones_are_not() {
-    let cluster = Cluster::shared().await;
+    let cluster = cluster().await;
     let client = cluster.plane.client().await.unwrap();
     let namespace = cluster.namespace().await;
     for one in one_of_each() {
@@ -29,7 +28,7 @@ async fn names_of_253_characters_are_admitted_and_longer_or_odder_ones_are_not()
 
 #[tokio::test]
 async fn a_key_of_253_characters_cannot_be_cloned_from_itself_either() {
-    let cluster = Cluster::shared().await;
+    let cluster = cluster().await;
     let client = cluster.plane.client().await.unwrap();
     let namespace = cluster.namespace().await;
     let name = "a".repeat(253);
@@ -41,7 +40,7 @@ async fn a_key_of_253_characters_cannot_be_cloned_from_itself_either() {
 
 #[tokio::test]
 async fn a_name_may_be_left_to_the_api_server() {
-    let cluster = Cluster::shared().await;
+    let cluster = cluster().await;
     let client = cluster.plane.client().await.unwrap();
     let namespace = cluster.namespace().await;
     let clone = key(json!({"cloneFrom": {"name": "ci-"}})).without("accessLevel");

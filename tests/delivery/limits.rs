@@ -1,5 +1,5 @@
-//! Templates that the chart's value `deliveredSecrets` does not allow. The policy `keywright-keys` refuses such an ApiKey; these
-//! were admitted before the list was narrowed.
+//! Templates that the chart's value `deliveredSecrets` does not allow. The policy `keywright-keys` refuses such an ApiKey, but one
+//! that was admitted before the list was narrowed stays.
 
 use keywright::api::ApiKey;
 use kube::api::{Patch, PatchParams, PostParams};

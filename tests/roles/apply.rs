@@ -1,4 +1,4 @@
-//! The real kubectl, and what the next `kubectl apply` of somebody else makes of it.
+//! The real kubectl, and the effect of a write on the next `kubectl apply` of another user.
 
 use std::fs;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Objects with as many entries of managedFields as there may be: the policies cost by their size, and whoever may
-//! disable a key can disable these.
+//! Objects with many entries of managedFields. The cost of the policies grows with them, and a key-writer can disable
+//! these keys as well.
 
 use keywright::api::ApiKey;
 use serde_json::{Value, json};

@@ -149,7 +149,7 @@ fn beside_the_spec() -> Vec<Attempt> {
     ]
 }
 
-/// Server-side apply owns what it names, be it changed or not.
+/// Server-side apply of fields that stay as they are: the manager would own them.
 fn claims() -> Vec<Attempt> {
     let apply = |what: &str, answers, manager: &'static str, spec: Value| {
         attempt(what, answers, move |who| {

@@ -1,4 +1,4 @@
-//! `spec.members` gives rights on keys; `keywright-platform` has none and gives itself none.
+//! `spec.members` gives rights on keys. `keywright-platform` has none, and cannot name itself.
 
 use keywright::api::Account;
 use serde_json::{Value, json};

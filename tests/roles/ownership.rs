@@ -1,4 +1,4 @@
-//! `metadata.managedFields` in a request, by which a writer of one field would own, release or date others.
+//! `metadata.managedFields` in a request: a writer of one field would own other fields, release them or date their entries.
 
 use kube::Resource;
 use serde_json::{Value, json};
@@ -20,14 +20,14 @@ fn of_spec(field: &str) -> Value {
     json!({"f:spec": {field: {}}})
 }
 
-/// Lists that leave what is stored as it is: the API server takes the stored entries, or the same ones.
+/// Lists for which the API server stores the entries that it has.
 const HARMLESS: [(&str, Change); 3] = [
     ("sends the managedFields that it read", |_| {}),
     ("sends no entry", Vec::clear),
     ("sends one entry that cannot be decoded", |all| *all = vec![json!({"manager": "mallory"})]),
 ];
 
-/// Lists that would change what others own.
+/// Lists that change which fields other managers own.
 const CHANGES: [(&str, Change); 11] = [
     ("resets managedFields", |all| *all = vec![json!({})]),
     ("puts an entry in the place of all", |all| *all = vec![entry("Update", "", &of_spec("f:displayName"))]),
@@ -68,26 +68,32 @@ pub fn attempts<K: Resource<DynamicType = ()> + 'static>(
 ) -> Vec<Attempt> {
     let kind = K::plural(&()).into_owned();
     let mut all = Vec::new();
-    let mut row = |what: &str, change: Change, disables: bool, answers: [Answer; 5]| {
-        for way in [Way::Merge, Way::Json, Way::Replace] {
-            let beside = if disables { " beside disabling it" } else { "" };
-            let kind = kind.clone();
-            all.push(attempt(format!("{what}{beside} by {way:?} ({kind})"), answers, move |who| {
-                send(who, kind.clone(), name, change, way, disables)
-            }));
-        }
-    };
+    let mut row =
+        |(what, change): (&str, Change), disables: bool, answers: [Answer; 5], ways: &[(Way, &'static str)]| {
+            for &(way, manager) in ways {
+                let beside = if disables { " beside disabling it" } else { "" };
+                let kind = kind.clone();
+                all.push(attempt(format!("{what}{beside} by {way:?} as {manager} ({kind})"), answers, move |who| {
+                    send(who.under(manager), kind.clone(), name, change, way, disables)
+                }));
+            }
+        };
     for disables in [false, true] {
-        HARMLESS.into_iter().for_each(|(what, change)| row(what, change, disables, switchers));
-        CHANGES.into_iter().for_each(|(what, change)| row(what, change, disables, claimants));
+        HARMLESS.into_iter().for_each(|one| row(one, disables, switchers, &WAYS));
+        CHANGES.into_iter().for_each(|one| row(one, disables, claimants, &WAYS));
+        // The entry of the writer gets the API server's clock.
+        let answers = if disables { claimants } else { switchers };
+        IN_A_WRITE.into_iter().for_each(|one| row(one, disables, answers, &WAYS[..3]));
     }
-    IN_A_WRITE.into_iter().for_each(|(what, change)| row(what, change, false, switchers));
-    IN_A_WRITE.into_iter().for_each(|(what, change)| row(what, change, true, claimants));
-    row(CLAIM.0, CLAIM.1, false, claimants);
-    // Whoever changes the field owns it, and nobody else: the entry of the request is gone.
-    row(CLAIM.0, CLAIM.1, true, switchers);
+    row(CLAIM, false, claimants, &WAYS);
+    // The API server leaves a changed field to its writer alone: the entry of the request is gone.
+    row(CLAIM, true, switchers, &WAYS);
     all
 }
+
+/// Ways of sending a list, under a manager of its own and under the one whose entry the list changes.
+const WAYS: [(Way, &str); 4] =
+    [(Way::Merge, "somebody"), (Way::Json, "somebody"), (Way::Replace, "somebody"), (Way::Merge, "creator")];
 
 #[derive(Clone, Copy, Debug)]
 enum Way {

@@ -1,4 +1,4 @@
-//! `spec.secret`: the operator makes what it asks for, and its author needs no rights on Secrets.
+//! `spec.secret`: the operator makes that Secret for a user who needs no rights on Secrets.
 
 use keywright::api::ApiKey;
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
-{{/* True if key `k` of a delivered Secret's labels or annotations is allowed by a list of the values: a key, a domain with its
-slash, or `*`. Keywright's own keys are not in the lists. */}}
+{{/* Returns true if key `k` of a delivered Secret's labels or annotations is allowed by a list of the values: a key, a domain with its
+slash, or `*`. The lists do not contain Keywright's own keys. */}}
 {{- define "keywright.allowsKey" -}}
 {{- if has "*" . -}}true{{- else -}}{{ include "keywright.celTexts" . }}.exists(a, k == a || (a.endsWith('/') && k.startsWith(a))){{- end -}}
 {{- end -}}
 
-{{/* True if a name for a delivered Secret is allowed by the values. Regular expressions are literals, so that a wrong one fails
+{{/* Returns true if a name for a delivered Secret is allowed by the values. Regular expressions are literals, so that a wrong one fails
 the installation. */}}
 {{- define "keywright.allowsName" -}}
 {{- $name := .name -}}
@@ -16,7 +16,7 @@ the installation. */}}
 {{- if . -}}{{ toRawJson . }}{{- else -}}[]{{- end -}}
 {{- end -}}
 
-{{/* The list in a message. */}}
+{{/* A list as a message has it. */}}
 {{- define "keywright.named" -}}
 {{- if . -}}{{ join ", " . }}{{- else -}}none{{- end -}}
 {{- end -}}

@@ -1,8 +1,8 @@
 {{/* Variables of a ValidatingAdmissionPolicy that compare an object before and after an update. `.free` lists the fields of
 spec that the requester may change. The expressions hold for UPDATE only.
 
-At admission, metadata.managedFields is what will be stored: the API server has added the entry of this write, taken the
-changed fields from all other entries, and kept whatever else the request itself sent as managedFields. */}}
+At admission, metadata.managedFields is what will be stored: the API server has added the entry of this write and taken the
+changed fields from all other entries. It has kept the rest of the managedFields that the request contains. */}}
 {{- define "keywright.onlyFree" -}}
 - name: free
   expression: {{ printf "['%s']" (join "', '" .free) | quote }}
@@ -10,7 +10,7 @@ changed fields from all other entries, and kept whatever else the request itself
   expression: >-
     object.spec.all(k, k in variables.free || (k in oldObject.spec && object.spec[k] == oldObject.spec[k]))
     && oldObject.spec.all(k, k in variables.free || k in object.spec)
-# The API server sets these itself; managedFields is compared below.
+# The API server sets these; managedFields is compared below.
 - name: volatile
   expression: "['generation', 'resourceVersion', 'managedFields']"
 - name: sameMetadata
@@ -26,8 +26,8 @@ changed fields from all other entries, and kept whatever else the request itself
   expression: variables.free.filter(f, object.spec[?f] != oldObject.spec[?f]).map(f, 'f:' + f)
 - name: written
   expression: variables.changed.filter(f, f.substring(2) in object.spec)
-# The entry of the writer. The API server leaves a changed field to its writer alone, and stamps that entry with its own
-# clock. A write that changes nothing has no such entry.
+# The entry of the writer. Only the writer owns a changed field afterwards, and the API server dates that entry. A write that
+# changes nothing has no such entry.
 - name: writer
   expression: variables.managed.filter(e, variables.written.exists(f, e.?fieldsV1[?'f:spec'][?f] == optional.of({})))
 - name: others
@@ -69,7 +69,7 @@ changed fields from all other entries, and kept whatever else the request itself
     && (variables.others == variables.oldOthers || variables.oldestMerged)
 {{- end -}}
 
-{{/* True if the entry `e` of managedFields is the one of this write's manager. */}}
+{{/* Returns true if the entry `e` of managedFields is the one of this write's manager. */}}
 {{- define "keywright.isWriter" -}}
 variables.writer.exists(w, w.?manager == e.?manager && w.?operation == e.?operation && w.?apiVersion == e.?apiVersion && w.?subresource == e.?subresource)
 {{- end -}}
@@ -79,12 +79,12 @@ variables.writer.exists(w, w.?manager == e.?manager && w.?operation == e.?operat
 !variables.changed.exists(f, e.?fieldsV1[?'f:spec'][?f].hasValue()) ? e : e.transformMap(part, value, part != 'fieldsV1' ? value : value.transformMap(top, fields, top != 'f:spec' || fields.exists(f, !(f in variables.changed)), top != 'f:spec' ? fields : fields.transformMap(f, below, !(f in variables.changed), below)))
 {{- end -}}
 
-{{/* True if each path in a list of fieldsV1 is in another list of them. No field of ours lies deeper than 4. */}}
+{{/* Returns true if each path in a list of fieldsV1 is in another list of fieldsV1. Keywright's fields are at most 4 deep. */}}
 {{- define "keywright.covers" -}}
 {{ .all }}.all(one, one.all(a, inA, {{ .by }}.exists(o, a in o) && inA.all(b, inB, {{ .by }}.exists(o, o[?a][?b].hasValue()) && inB.all(c, inC, {{ .by }}.exists(o, o[?a][?b][?c].hasValue()) && inC.all(d, inD, inD.size() == 0 && {{ .by }}.exists(o, o[?a][?b][?c][?d].hasValue()))))))
 {{- end -}}
 
-{{/* True if the annotation by which kubectl apply computes what to remove stays as it is, or the requester may change it. */}}
+{{/* Returns true if the requester may change the annotation by which kubectl apply computes what to remove, or does not. */}}
 {{- define "keywright.sameNote" -}}
 {{ . }} || request.operation != 'UPDATE' || object.metadata.?annotations['kubectl.kubernetes.io/last-applied-configuration'] == oldObject.metadata.?annotations['kubectl.kubernetes.io/last-applied-configuration']
 {{- end -}}

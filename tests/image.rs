@@ -124,8 +124,29 @@ fn the_dockerfile_says_what_cargo_toml_and_the_toolchain_say() {
         assert!(dockerfile.contains(&line), "the Dockerfile lacks {line}");
     }
     let toolchain = quoted("rust-toolchain.toml", "channel");
-    for line in [format!("rust:{toolchain}-bookworm AS build"), format!("ENV RUSTUP_TOOLCHAIN={toolchain}")] {
+    for line in [format!("rust:{toolchain}-bookworm@sha256:"), format!("ENV RUSTUP_TOOLCHAIN={toolchain}")] {
         assert!(dockerfile.contains(&line), "the Dockerfile lacks {line}");
     }
     assert!(dockerfile.ends_with("USER 65532:65532\nENTRYPOINT [\"/keywright\"]\n"));
+}
+
+#[test]
+fn base_images_are_pinned_by_digest() {
+    let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let bases: Vec<_> = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM ")).collect();
+    assert!(bases.len() > 1, "{bases:?}");
+    for base in bases {
+        let image = base.split(' ').next().unwrap();
+        let digest = image.split_once("@sha256:").map(|(_, digest)| digest);
+        let is_digest = |digest: &str| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!(image == "scratch" || digest.is_some_and(is_digest), "{base} can change under its tag");
+    }
+}
+
+#[test]
+fn dependencies_are_checked_against_advisories() {
+    let deny = fs::read_to_string(root().join("deny.toml")).unwrap();
+    for line in ["[advisories]", "yanked = \"deny\"", "unmaintained = \"all\""] {
+        assert!(deny.lines().any(|one| one == line), "deny.toml lacks {line}");
+    }
 }

@@ -222,7 +222,11 @@ async fn no_value_of_a_whole_run_is_anywhere_but_in_its_secret() {
     let mut search = |place: &str, hits: Vec<String>| leaks.extend(hits.iter().map(|hit| format!("{place}: {hit}")));
 
     let objects = everything(cluster);
-    let delivered = |object: &Value| object["kind"] == "Secret" && object["type"] == "keywright.dev/api-key";
+    let delivered = |object: &Value| {
+        // The chart's canary is of that type, and holds no value.
+        let is_canary = object["metadata"]["name"] == "keywright-canary-delivered";
+        object["kind"] == "Secret" && object["type"] == "keywright.dev/api-key" && !is_canary
+    };
     for mut object in objects.clone() {
         if delivered(&object) {
             // Around the value, nothing may repeat it.

@@ -21,6 +21,8 @@ pub const OWNER_LABEL: &str = "keywright.dev/owner";
 /// On an entry, set by whoever restores a backup: until the end of this day, as in `2026-11-23` (UTC), a new ApiKey of its
 /// owner's name takes it over.
 pub const ADOPT_UNTIL_LABEL: &str = "keywright.dev/adopt-until";
+/// On an entry: the resourceVersion of the delivered Secret that is blanked next, so that the entry's own version changes.
+pub const BLANKING_ANNOTATION: &str = "keywright.dev/blanking";
 /// The type of the Secret that holds the keys of the tags.
 pub const PEPPER_SECRET_TYPE: &str = "keywright.dev/pepper";
 /// The type of the Secret that holds the key which seals undelivered plaintexts.
@@ -37,6 +39,8 @@ pub const PEPPER_NAME: &str = "keywright-pepper";
 pub const SEALING_KEY_NAME: &str = "keywright-sealing-key";
 /// A Secret that is not ours, shipped by the chart for the operator's start-up check.
 pub const CANARY_NAME: &str = "keywright-canary";
+/// A Secret of the type of delivered ones, with a value that is no secret, shipped for the same check.
+pub const DELIVERED_CANARY_NAME: &str = "keywright-canary-delivered";
 /// The policy that confines the operator to Secrets of our types, and its binding.
 pub const OPERATOR_SECRETS_POLICY: &str = "keywright-operator-secrets";
 /// The chart's value that limits names, labels and annotations of delivered Secrets. Refusals of that policy contain it.

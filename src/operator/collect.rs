@@ -8,17 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
 use tokio::sync::mpsc;
 
 use super::api_key::adopt::is_open;
 use super::context::Context;
 use super::controller;
 use super::entries::{StoreError, Stored};
+use super::events::{self, News};
 use super::queue::Requeue;
 use super::router::{FullName, Woken};
-use crate::api::ApiKey;
+use super::secrets::Removal;
+use crate::api::{ApiKey, Reason};
 use crate::apiserver::Collection;
-use crate::key::{Entry, Owner};
+use crate::key::{Delivery, Entry, Owner};
 use crate::server::Shutdown;
 
 /// The most entries that one run deletes.
@@ -67,7 +71,7 @@ async fn collect(context: &Context, grace: Duration) -> Result<(), StoreError> {
         };
         let outcome = match judge(stored, Owners { alive, is_inherited }, (context.now)(), grace) {
             Verdict::Keep => continue,
-            // Marked only when the Secret is gone, so that it is tried again.
+            // Marked only when the Secret is gone or stays for good, so that it is tried again.
             Verdict::Mark if !remove_secret(context, &stored.entry).await => continue,
             Verdict::Mark => mark(context, stored, Some((context.now)())).await,
             Verdict::Unmark => mark(context, stored, None).await,
@@ -109,15 +113,50 @@ pub async fn remove_secrets(context: Arc<Context>, gone: mpsc::UnboundedReceiver
     controller::run(gone, CONCURRENCY, shutdown.wait(), remove).await;
 }
 
-/// Is it gone?
+/// Returns true if the Secret is gone, or stays for good.
 async fn remove_secret(context: &Context, entry: &Entry) -> bool {
     let Some(delivery) = &entry.secret else { return true };
     let Owner { namespace, name, .. } = &entry.owner;
-    let removed = context.secrets.remove(namespace, delivery).await;
-    if let Err(error) = &removed {
-        tracing::warn!(%namespace, %name, %error, "the Secret of a deleted ApiKey could not be removed; trying again later");
+    match context.secrets.remove(&entry.owner, entry.last_serial, delivery).await {
+        Ok(Removal::Gone) => true,
+        Ok(Removal::Frozen) => {
+            let why = "was made immutable, so it cannot be blanked";
+            leave(context, &entry.owner, delivery, (Reason::SecretImmutable, why)).await;
+            true
+        }
+        Ok(Removal::NotOurs) => {
+            let why = "names the ApiKey as its owner no more, so the policy refuses its removal";
+            leave(context, &entry.owner, delivery, (Reason::SecretConflict, why)).await;
+            true
+        }
+        Ok(Removal::Changed) => {
+            tracing::warn!(%namespace, %name, "the Secret of a deleted ApiKey changes all the time; trying again later");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%namespace, %name, %error, "the Secret of a deleted ApiKey could not be removed; trying again later");
+            false
+        }
     }
-    removed.is_ok()
+}
+
+/// Leaves a Secret that the operator cannot remove, and reports it in an Event about the deleted ApiKey.
+async fn leave(context: &Context, owner: &Owner, delivery: &Delivery, (reason, why): (Reason, &str)) {
+    let note = format!(
+        "Secret {} of the deleted ApiKey {why}; it is left to the garbage collector, which removes it unless it has another owner. Every call with its value is refused; delete it if it stays",
+        delivery.name
+    );
+    tracing::warn!(namespace = %owner.namespace, name = %owner.name, "{note}");
+    let key = ObjectReference {
+        api_version: Some(ApiKey::api_version(&()).into_owned()),
+        kind: Some(ApiKey::kind(&()).into_owned()),
+        namespace: Some(owner.namespace.clone()),
+        name: Some(owner.name.clone()),
+        uid: Some(owner.uid.clone()),
+        ..ObjectReference::default()
+    };
+    let news = News { warning: true, reason: reason.as_str().to_owned(), note };
+    events::publish_about(&context.client, &key, news, (context.now)()).await;
 }
 
 /// A live look, never the cache. `None` when it is not known.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
+use kube::{Client, ResourceExt};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions};
 use thiserror::Error;
 
@@ -138,8 +138,24 @@ impl Entries {
 
     /// Puts `next` in the place of what was read, if that is still there.
     pub async fn replace(&self, read: &Stored, next: &Entry) -> Result<Stored, StoreError> {
-        let secret = secret(next, Some(read.version.clone()))?;
-        self.0.replace(&next.owner.uid, &write::by_us(), &secret).await.map_err(api).and_then(stored)
+        self.swap(secret(next, Some(read.version.clone()))?).await
+    }
+
+    /// The same before a delivered Secret is blanked in this version. The entry's own version changes, also where `next` is
+    /// what was read.
+    pub async fn replace_before_blanking(
+        &self,
+        read: &Stored,
+        next: &Entry,
+        blanked: &str,
+    ) -> Result<Stored, StoreError> {
+        let mut secret = secret(next, Some(read.version.clone()))?;
+        secret.annotations_mut().insert(names::BLANKING_ANNOTATION.to_owned(), blanked.to_owned());
+        self.swap(secret).await
+    }
+
+    async fn swap(&self, secret: Secret) -> Result<Stored, StoreError> {
+        self.0.replace(&secret.name_any(), &write::by_us(), &secret).await.map_err(api).and_then(stored)
     }
 
     /// Deletes exactly what was read.

@@ -28,11 +28,16 @@ pub struct News {
 
 /// Publishes what is new about an object. That it cannot be published is no reason to stop.
 pub async fn publish<K: Resource<DynamicType = ()>>(client: &Client, object: &K, news: Vec<News>, now: Timestamp) {
-    let events = Collection::<Event>::new(client, object.meta().namespace.as_deref());
     for news in news {
-        if let Err(error) = events.create(&write::by_us(), &event(object.object_ref(&()), news, now)).await {
-            tracing::warn!(%error, "an Event could not be published");
-        }
+        publish_about(client, &object.object_ref(&()), news, now).await;
+    }
+}
+
+/// Publishes one Event about an object, which may be gone.
+pub async fn publish_about(client: &Client, about: &ObjectReference, news: News, now: Timestamp) {
+    let events = Collection::<Event>::new(client, about.namespace.as_deref());
+    if let Err(error) = events.create(&write::by_us(), &event(about.clone(), news, now)).await {
+        tracing::warn!(%error, "an Event could not be published");
     }
 }
 

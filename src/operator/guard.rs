@@ -1,7 +1,8 @@
 //! The operator goes on only when it is held back: RBAC lets it write Secrets in every namespace, and a
 //! ValidatingAdmissionPolicy confines that to Secrets of our own types. So it tries, by dry run, to create, update and
-//! delete one that is not ours, and each must be refused by that policy's name. The same with RoleBindings, of which it
-//! writes those of an account's members and no other.
+//! delete one that is not ours, and each must be refused by that policy's name. The same with the deletion of a delivered
+//! Secret that holds a value, for the answer could hold it too, and with RoleBindings, of which it writes those of an
+//! account's members and no other.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -9,13 +10,14 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef};
+use kube::Client;
 use kube::api::{DeleteParams, ObjectMeta};
-use kube::{Api, Client};
 use thiserror::Error;
 
 use super::NotReady;
 use super::write::dry_run_by_us;
 use crate::api::names;
+use crate::apiserver::Collection;
 
 /// How often the check is repeated while running.
 const INTERVAL: Duration = Duration::from_mins(5);
@@ -25,35 +27,42 @@ const INTERVAL: Duration = Duration::from_mins(5);
 pub enum GuardError {
     /// It could do what it must not be able to do.
     #[error(
-        "the operator's account may {0} that is not Keywright's: the ValidatingAdmissionPolicy {1} and its binding are missing or were changed; apply the chart again"
+        "the operator's account may {0}: the ValidatingAdmissionPolicy {1} and its binding are missing or were changed; apply the chart again"
     )]
     NotHeldBack(&'static str, &'static str),
     /// The Secret to try it on is missing.
-    #[error("Secret {namespace}/{name} is missing, on which the operator checks that it is held back; apply the chart again", namespace = names::SYSTEM_NAMESPACE, name = names::CANARY_NAME)]
-    NoCanary,
+    #[error("Secret {namespace}/{0} is missing, on which the operator checks that it is held back; apply the chart again", namespace = names::SYSTEM_NAMESPACE)]
+    NoCanary(&'static str),
     /// Refused, but by something else: whether the policy would have is not known.
     #[error("could not check that the operator is held back ({0}): {1}")]
     Unclear(&'static str, #[source] Box<kube::Error>),
 }
 
-/// Tries all three.
+/// The message of the policy's rule on deletions, by which it is told from the others.
+const ONLY_BLANK: &str = "the Keywright operator deletes a delivered Secret only when it is blank";
+
+/// Tries each.
 pub async fn check(client: &Client) -> Result<(), GuardError> {
-    let api = Api::<Secret>::namespaced(client.clone(), names::SYSTEM_NAMESPACE);
-    let write = dry_run_by_us();
+    let secrets = Collection::<Secret>::new(client, Some(names::SYSTEM_NAMESPACE));
+    let (write, delete) = (dry_run_by_us(), DeleteParams::default().dry_run());
     let foreign = |name: &str| Secret {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         type_: Some("Opaque".to_owned()),
         string_data: Some(BTreeMap::new()),
         ..Secret::default()
     };
-    let policy = names::OPERATOR_SECRETS_POLICY;
-    held_back("create a Secret", policy, api.create(&write, &foreign("keywright-canary-create")).await)?;
-    let updated = api.replace(names::CANARY_NAME, &write, &foreign(names::CANARY_NAME)).await;
-    held_back("update a Secret", policy, updated)?;
-    let deleted = api.delete(names::CANARY_NAME, &DeleteParams::default().dry_run()).await;
-    held_back("delete a Secret", policy, deleted)?;
+    let refused = |what| Refused { what, policy: names::OPERATOR_SECRETS_POLICY, rule: "", canary: names::CANARY_NAME };
+    let created = secrets.create(&write, &foreign("keywright-canary-create")).await;
+    refused("create a Secret that is not Keywright's").in_answer(created)?;
+    let updated = secrets.replace(names::CANARY_NAME, &write, &foreign(names::CANARY_NAME)).await;
+    refused("update a Secret that is not Keywright's").in_answer(updated)?;
+    let deleted = secrets.delete(names::CANARY_NAME, &delete).await;
+    refused("delete a Secret that is not Keywright's").in_answer(deleted)?;
+    let deleted = secrets.delete(names::DELIVERED_CANARY_NAME, &delete).await;
+    let only_blank = refused("delete a delivered Secret with its value");
+    Refused { rule: ONLY_BLANK, canary: names::DELIVERED_CANARY_NAME, ..only_blank }.in_answer(deleted)?;
     // One to a role that it may bind, for others are refused before any policy is asked.
-    let bindings = Api::<RoleBinding>::namespaced(client.clone(), names::SYSTEM_NAMESPACE);
+    let bindings = Collection::<RoleBinding>::new(client, Some(names::SYSTEM_NAMESPACE));
     let binding = RoleBinding {
         metadata: ObjectMeta { name: Some(names::CANARY_NAME.to_owned()), ..ObjectMeta::default() },
         role_ref: RoleRef {
@@ -63,15 +72,32 @@ pub async fn check(client: &Client) -> Result<(), GuardError> {
         },
         subjects: None,
     };
-    held_back("create a RoleBinding", names::OPERATOR_BINDINGS_POLICY, bindings.create(&write, &binding).await)
+    let bound = refused("create a RoleBinding that is not Keywright's");
+    Refused { policy: names::OPERATOR_BINDINGS_POLICY, ..bound }.in_answer(bindings.create(&write, &binding).await)
 }
 
-fn held_back<T>(what: &'static str, policy: &'static str, answer: Result<T, kube::Error>) -> Result<(), GuardError> {
-    match answer {
-        Ok(_) => Err(GuardError::NotHeldBack(what, policy)),
-        Err(kube::Error::Api(status)) if status.message.contains(policy) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Err(GuardError::NoCanary),
-        Err(error) => Err(GuardError::Unclear(what, Box::new(error))),
+/// A request that a policy must refuse.
+struct Refused {
+    what: &'static str,
+    policy: &'static str,
+    /// Words of the rule that must refuse it, where the policy has others that would.
+    rule: &'static str,
+    /// The Secret that it is tried on.
+    canary: &'static str,
+}
+
+impl Refused {
+    fn in_answer<T>(self, answer: Result<T, kube::Error>) -> Result<(), GuardError> {
+        let Self { what, policy, rule, canary } = self;
+        match answer {
+            Err(kube::Error::Api(status)) if status.message.contains(policy) && status.message.contains(rule) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Err(GuardError::NoCanary(canary)),
+            Err(kube::Error::Api(status)) if status.message.contains(policy) => {
+                Err(GuardError::NotHeldBack(what, policy))
+            }
+            Err(error) => Err(GuardError::Unclear(what, Box::new(error))),
+            Ok(_) => Err(GuardError::NotHeldBack(what, policy)),
+        }
     }
 }
 

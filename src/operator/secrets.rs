@@ -5,24 +5,32 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::core::Status;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 
-use super::api_key::facts::Presence;
 use super::write::{self, wipe};
 use crate::api::{ApiKey, SecretItem, names};
-use crate::key::{Credential, Delivery, Plaintext};
+use crate::apiserver::Collection;
+use crate::key::{Credential, Delivery, Owner, Plaintext};
 
 /// The delivered Secrets.
 pub struct Secrets(Client);
 
-/// A Secret that was just written.
+/// A Secret in the version that was just written or seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Written {
     /// Its name and uid.
     pub delivery: Delivery,
     version: String,
+}
+
+impl Written {
+    /// The resourceVersion.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
 }
 
 /// What a write came to.
@@ -32,10 +40,40 @@ pub enum WriteOutcome {
     Written(Written),
     /// Its name is taken by one that is not ours to touch.
     Taken,
+    /// It is ours, and its annotation claims a serial above every one that was minted.
+    Claimed,
     /// It is ours, but a user made it immutable.
     Immutable,
     /// The chart's values do not allow its name, a label or an annotation. Contains the policy's message.
     NotAllowed(String),
+}
+
+/// A delivered Secret, as a dry run of an update shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sight {
+    /// The Secret, in this version.
+    Ours(Written),
+    /// The Secret; a user made it immutable.
+    Frozen,
+    /// Nothing.
+    Nothing,
+    /// Another Secret, or one that holds a value which is being delivered.
+    Other,
+    /// The Secret changed between two requests.
+    Changed,
+}
+
+/// Outcome of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// The Secret is gone, or another one has its name.
+    Gone,
+    /// The Secret changed meanwhile.
+    Changed,
+    /// A user made the Secret immutable: it cannot be blanked, and one with a value is not deleted.
+    Frozen,
+    /// The Secret belongs to no ApiKey, or to another one.
+    NotOurs,
 }
 
 /// What stands under the name of a Secret that was delivered before a restore.
@@ -55,9 +93,14 @@ enum Refusal {
     Exists,
     NotThere,
     NotOurs,
+    /// The policy's: its annotation claims a higher serial than the value that was to be written.
+    Newer,
     Immutable,
     NotAllowed,
 }
+
+/// What the policy says of a serial that is lower than the one that is there.
+const NEWER: &str = "this Secret holds a newer value already";
 
 /// How often a write goes back and forth between "exists" and "is not there" before it is left to the next attempt.
 const ATTEMPTS: usize = 4;
@@ -76,7 +119,7 @@ impl Secrets {
         plaintext: &Plaintext,
         site_id: &str,
     ) -> Result<WriteOutcome, kube::Error> {
-        let api = self.api(key);
+        let secrets = self.of(key);
         let name = key.secret_name();
         let mut secret = body(key, credential.serial, |item| match item {
             SecretItem::Value => plaintext.expose().as_bytes().to_vec(),
@@ -85,29 +128,23 @@ impl Secrets {
         });
         let mut outcome = Ok(WriteOutcome::Taken);
         for _ in 0..ATTEMPTS {
-            let answer = match api.create(&write::by_us(), &secret).await {
+            let answer = match secrets.create(&write::by_us(), &secret).await {
                 Err(error) if refusal(&error) == Some(Refusal::Exists) => {
-                    api.replace(name, &write::by_us(), &secret).await
+                    secrets.replace(name, &write::by_us(), &secret).await
                 }
                 answer => answer,
             };
             outcome = match answer {
-                Ok(mut answer) => {
-                    let written = Written {
-                        delivery: Delivery {
-                            name: name.to_owned(),
-                            uid: answer.uid().unwrap_or_default(),
-                            ended: None,
-                        },
-                        version: answer.resource_version().unwrap_or_default(),
-                    };
-                    answer.data.as_mut().map(wipe);
+                Ok(answer) => {
+                    let written = written(name, answer.meta());
+                    answer.0.ok().and_then(|secret| secret.data).as_mut().map(wipe);
                     Ok(WriteOutcome::Written(written))
                 }
                 Err(error) => match refusal(&error) {
                     // Deleted between the two writes.
                     Some(Refusal::NotThere) => continue,
                     Some(Refusal::NotOurs | Refusal::Exists) => Ok(WriteOutcome::Taken),
+                    Some(Refusal::Newer) => Ok(WriteOutcome::Claimed),
                     Some(Refusal::Immutable) => Ok(WriteOutcome::Immutable),
                     Some(Refusal::NotAllowed) => Ok(WriteOutcome::NotAllowed(words(&error))),
                     None => Err(error),
@@ -119,143 +156,190 @@ impl Secrets {
         outcome
     }
 
-    /// Is the Secret that was delivered still there? A dry run of an update tells. With its uid, unless it was revealed:
-    /// then it is gone, and whatever of ours stands under the name is meant.
-    pub async fn look(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Presence, kube::Error> {
+    /// Finds the Secret that the newest delivered value, of this serial, went to: with its uid, unless it was revealed; then
+    /// it is gone, and any Secret of this key under the name is meant. One that claims a higher serial, up to the last that
+    /// was minted, is being delivered. A serial above that was written by a user, and claims nothing.
+    pub async fn see(
+        &self,
+        key: &ApiKey,
+        (serial, last_serial): (u64, u64),
+        delivery: &Delivery,
+    ) -> Result<Sight, kube::Error> {
         let uid = delivery.ended.is_none().then_some(delivery.uid.as_str());
-        match self.try_to_update(key, serial, delivery, uid).await? {
-            // The policy refuses a Secret of another key first.
-            Ok(_) | Err(Refusal::Immutable | Refusal::NotAllowed) => Ok(Presence::Present),
-            Err(Refusal::NotThere) => Ok(Presence::Missing),
+        let seen = match self.try_to_update(key, Some(serial), delivery, (uid, None)).await? {
+            Err(Refusal::Newer) => self.see_claimed(key, last_serial, delivery, uid).await?,
+            seen => seen,
+        };
+        match (seen, uid) {
+            (Ok(seen), _) => Ok(Sight::Ours(seen)),
+            (Err(Refusal::Immutable), Some(_)) => Ok(Sight::Frozen),
+            // Only its uid tells whether it is this key's, for no policy is asked about it.
+            (Err(Refusal::Immutable), None) => {
+                let same = self.try_to_update(key, Some(serial), delivery, (Some(&delivery.uid), None)).await?;
+                Ok(if same == Err(Refusal::Immutable) { Sight::Frozen } else { Sight::Other })
+            }
+            // The chart's limits concern labels, and this write has none of users. If they refuse it, it stays.
+            (Err(Refusal::NotAllowed), _) => Ok(Sight::Frozen),
+            (Err(Refusal::NotThere), _) => Ok(Sight::Nothing),
             // Another uid, another type, or another owner.
-            Err(Refusal::Exists | Refusal::NotOurs) => Ok(Presence::Other),
+            (Err(Refusal::Exists | Refusal::NotOurs), _) => Ok(Sight::Other),
+            (Err(Refusal::Newer), _) => Ok(Sight::Changed),
         }
+    }
+
+    /// Returns the version of a Secret that claims more than every minted serial, and [`Refusal::NotOurs`] if it claims less.
+    async fn see_claimed(
+        &self,
+        key: &ApiKey,
+        last_serial: u64,
+        delivery: &Delivery,
+        uid: Option<&str>,
+    ) -> Result<Result<Written, Refusal>, kube::Error> {
+        let seen = match self.try_to_update(key, None, delivery, (uid, None)).await? {
+            Ok(seen) => seen,
+            refused => return Ok(refused),
+        };
+        let in_this_version = (Some(seen.delivery.uid.as_str()), Some(seen.version.clone()));
+        Ok(match self.try_to_update(key, Some(last_serial), delivery, in_this_version).await? {
+            Err(Refusal::Newer) => Ok(seen),
+            Ok(_) => Err(Refusal::NotOurs),
+            Err(Refusal::Exists) => Err(Refusal::Newer),
+            Err(refusal) => Err(refusal),
+        })
     }
 
     /// Where is the Secret that was delivered before a restore? It must be of this ApiKey and hold the value of this
     /// serial: the policy refuses a lower serial than the one that is there, so a write with the one before is refused
     /// exactly where it is that very one or a newer, and a newer one refuses this serial too.
     pub async fn find(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<Found, kube::Error> {
-        let uid = match self.try_to_update(key, serial, delivery, None).await? {
-            Ok(uid) => uid,
+        let uid = match self.try_to_update(key, Some(serial), delivery, (None, None)).await? {
+            Ok(seen) => seen.delivery.uid,
             Err(Refusal::NotThere) => return Ok(Found::Nothing),
-            Err(Refusal::Exists | Refusal::NotOurs | Refusal::Immutable | Refusal::NotAllowed) => {
+            Err(Refusal::Exists | Refusal::NotOurs | Refusal::Newer | Refusal::Immutable | Refusal::NotAllowed) => {
                 return Ok(Found::Other);
             }
         };
-        Ok(match self.try_to_update(key, serial.saturating_sub(1), delivery, Some(&uid)).await? {
-            Err(Refusal::NotOurs) => Found::Uid(uid),
+        let before = serial.saturating_sub(1);
+        Ok(match self.try_to_update(key, Some(before), delivery, (Some(&uid), None)).await? {
+            Err(Refusal::Newer) => Found::Uid(uid),
             Ok(_) | Err(_) => Found::Other,
         })
     }
 
-    /// What would become of a full update: the uid of what is there, or why it is refused.
+    /// What would become of a full update with a value of this serial, or of a blank one, of which the policy asks no serial:
+    /// the version of what is there, or why it is refused.
     async fn try_to_update(
         &self,
         key: &ApiKey,
-        serial: u64,
+        serial: Option<u64>,
         delivery: &Delivery,
-        uid: Option<&str>,
-    ) -> Result<Result<String, Refusal>, kube::Error> {
-        let mut secret = blank(key, serial);
+        (uid, version): (Option<&str>, Option<String>),
+    ) -> Result<Result<Written, Refusal>, kube::Error> {
+        // As little as possible of what users say, for other policies may be asked as well.
+        let mut secret = bare(write::owned_by(key), serial.unwrap_or_default());
+        secret.data = serial.map(|_| BTreeMap::from([("value".to_owned(), ByteString(b"none".to_vec()))]));
         secret.metadata.name = Some(delivery.name.clone());
         secret.metadata.uid = uid.map(str::to_owned);
-        match self.api(key).replace(&delivery.name, &write::dry_run_by_us(), &secret).await {
-            Ok(there) => Ok(Ok(there.uid().unwrap_or_default())),
+        secret.metadata.resource_version = version;
+        match self.of(key).replace(&delivery.name, &write::dry_run_by_us(), &secret).await {
+            Ok(there) => Ok(Ok(written(&delivery.name, there.meta()))),
             Err(error) => refusal(&error).map(Err).ok_or(error),
         }
     }
 
-    /// Deletes whatever of ours stands under the name, until nothing does. It is blanked first, by an update that the
-    /// policy refuses where the Secret holds a newer value, and deleted in the version of that answer.
-    pub async fn conceal(&self, key: &ApiKey, serial: u64, delivery: &Delivery) -> Result<(), kube::Error> {
-        let blank = blank(key, serial);
+    /// Blanks exactly what was written or seen, with this serial, and deletes it.
+    pub async fn take_away(&self, key: &ApiKey, serial: u64, what: &Written) -> Result<Removal, kube::Error> {
+        let mut blank = bare(write::owned_by(key), serial);
+        let names = key.spec.secret_data().into_keys();
+        blank.data = Some(names.map(|name| (name, ByteString::default())).collect());
+        blank.metadata.name = Some(what.delivery.name.clone());
+        blank.metadata.uid = Some(what.delivery.uid.clone());
+        blank.metadata.resource_version = Some(what.version.clone());
+        self.blank_and_delete(&self.of(key), &blank).await
+    }
+
+    /// Removes the Secret of a key that is gone, whatever users did to it since, if it can be blanked.
+    pub async fn remove(&self, owner: &Owner, serial: u64, delivery: &Delivery) -> Result<Removal, kube::Error> {
+        let mut blank = bare(write::owned_by_named::<ApiKey>(&owner.name, &owner.uid), serial);
+        blank.metadata.name = Some(delivery.name.clone());
+        blank.metadata.uid = Some(delivery.uid.clone());
+        let secrets = Collection::new(&self.0, Some(&owner.namespace));
         for _ in 0..ATTEMPTS {
-            match self.api(key).replace(&delivery.name, &write::by_us(), &blank).await {
-                Ok(blanked) => {
-                    let uid = blanked.uid().unwrap_or_default();
-                    self.delete(&self.api(key), &delivery.name, &uid, blanked.resource_version()).await?;
-                }
-                Err(error) => match refusal(&error) {
-                    Some(Refusal::NotThere | Refusal::NotOurs) => return Ok(()),
-                    // Changed in between.
-                    Some(Refusal::Exists) => {}
-                    // It cannot be blanked, so it is known to be ours only by its uid.
-                    Some(Refusal::Immutable) => {
-                        return self.delete(&self.api(key), &delivery.name, &delivery.uid, None).await;
-                    }
-                    Some(Refusal::NotAllowed) | None => return Err(error),
-                },
+            let removal = self.blank_and_delete(&secrets, &blank).await?;
+            if removal != Removal::Changed {
+                return Ok(removal);
             }
         }
-        Ok(())
+        Ok(Removal::Changed)
     }
 
-    /// Removes exactly what was written: somebody else had delivered already, and this one is a stray.
-    pub async fn undo(&self, key: &ApiKey, written: &Written) -> Result<(), kube::Error> {
-        let Written { delivery, version } = written;
-        self.delete(&self.api(key), &delivery.name, &delivery.uid, Some(version.clone())).await
-    }
-
-    /// Removes the Secret of a key that is gone, whatever was done to it since.
-    pub async fn remove(&self, namespace: &str, delivery: &Delivery) -> Result<(), kube::Error> {
-        let api = Api::namespaced(self.0.clone(), namespace);
-        self.delete(&api, &delivery.name, &delivery.uid, None).await
-    }
-
-    async fn delete(
-        &self,
-        api: &Api<Secret>,
-        name: &str,
-        uid: &str,
-        version: Option<String>,
-    ) -> Result<(), kube::Error> {
-        let preconditions = Preconditions { resource_version: version, uid: Some(uid.to_owned()) };
-        match api.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
-            // Gone or changed since: not ours to remove any more.
-            Err(error) if write::is_outrun(&error) => Ok(()),
+    /// The policy refuses the deletion of a Secret with a value, for the answer to a deletion may hold what is deleted. So
+    /// the Secret is blanked first, and deleted in the version of that answer.
+    async fn blank_and_delete(&self, secrets: &Collection<Secret>, blank: &Secret) -> Result<Removal, kube::Error> {
+        let name = blank.metadata.name.as_deref().unwrap_or_default();
+        let blanked = match secrets.replace(name, &write::by_us(), blank).await {
+            Ok(blanked) => written(name, blanked.meta()),
+            Err(error) => {
+                return match refusal(&error) {
+                    Some(Refusal::NotThere) => Ok(Removal::Gone),
+                    Some(Refusal::Exists) if blank.metadata.resource_version.is_none() => Ok(Removal::Gone),
+                    Some(Refusal::Exists | Refusal::Newer) => Ok(Removal::Changed),
+                    Some(Refusal::NotOurs) => Ok(Removal::NotOurs),
+                    Some(Refusal::Immutable) => Ok(Removal::Frozen),
+                    Some(Refusal::NotAllowed) | None => Err(error),
+                };
+            }
+        };
+        let preconditions = Preconditions { resource_version: Some(blanked.version), uid: Some(blanked.delivery.uid) };
+        match secrets.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
+            Ok(()) => Ok(Removal::Gone),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Removal::Gone),
+            Err(error) if write::is_outrun(&error) => Ok(Removal::Changed),
             Err(error) => Err(error),
-            Ok(_) => Ok(()),
         }
     }
 
-    fn api(&self, key: &ApiKey) -> Api<Secret> {
-        Api::namespaced(self.0.clone(), key.metadata.namespace.as_deref().unwrap_or_default())
+    fn of(&self, key: &ApiKey) -> Collection<Secret> {
+        Collection::new(&self.0, key.metadata.namespace.as_deref())
     }
-}
-
-/// The Secret without a value, and without labels and annotations of the template: one that the policy does not allow must
-/// not keep a value from being removed.
-fn blank(key: &ApiKey, serial: u64) -> Secret {
-    let mut secret = body(key, serial, |_| Vec::new());
-    secret.metadata.labels = Some(write::labels());
-    secret.metadata.annotations = Some(serial_annotation(serial));
-    secret
-}
-
-fn serial_annotation(serial: u64) -> BTreeMap<String, String> {
-    BTreeMap::from([(names::SERIAL_ANNOTATION.to_owned(), serial.to_string())])
 }
 
 fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Secret {
     let data = key.spec.secret_data().into_iter().map(|(name, item)| (name, ByteString(value(item))));
+    let mut secret = bare(write::owned_by(key), serial);
+    secret.data = Some(data.collect());
+    secret.metadata.name = Some(key.secret_name().to_owned());
+    secret.metadata.namespace = key.namespace();
     // Ours come last, so that they win.
     let template = key.spec.secret.clone().unwrap_or_default();
-    let (mut labels, mut annotations) = (template.labels, template.annotations);
-    labels.extend(write::labels());
-    annotations.extend(serial_annotation(serial));
+    let with_ours = |mut theirs: BTreeMap<String, String>, ours: &mut Option<BTreeMap<String, String>>| {
+        theirs.append(ours.get_or_insert_default());
+        *ours = Some(theirs);
+    };
+    with_ours(template.labels, &mut secret.metadata.labels);
+    with_ours(template.annotations, &mut secret.metadata.annotations);
+    secret
+}
+
+/// A delivered Secret without name and data.
+fn bare(owner: OwnerReference, serial: u64) -> Secret {
     Secret {
         metadata: ObjectMeta {
-            name: Some(key.secret_name().to_owned()),
-            namespace: key.namespace(),
-            labels: Some(labels),
-            annotations: Some(annotations),
-            owner_references: Some(vec![write::owned_by(key)]),
+            labels: Some(write::labels()),
+            annotations: Some(BTreeMap::from([(names::SERIAL_ANNOTATION.to_owned(), serial.to_string())])),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         type_: Some(names::API_KEY_SECRET_TYPE.to_owned()),
-        data: Some(data.collect()),
         ..Secret::default()
+    }
+}
+
+/// The version that an answer is of.
+fn written(name: &str, answer: &ObjectMeta) -> Written {
+    Written {
+        delivery: Delivery { name: name.to_owned(), uid: answer.uid.clone().unwrap_or_default(), ended: None },
+        version: answer.resource_version.clone().unwrap_or_default(),
     }
 }
 
@@ -267,6 +351,7 @@ fn refusal(error: &kube::Error) -> Option<Refusal> {
         404 if is_namespace(status) => None,
         404 => Some(Refusal::NotThere),
         409 => Some(Refusal::Exists),
+        _ if message.contains(names::OPERATOR_SECRETS_POLICY) && message.contains(NEWER) => Some(Refusal::Newer),
         _ if message.contains(names::OPERATOR_SECRETS_POLICY) => {
             let is_limit = message.contains(names::DELIVERED_SECRETS_VALUE);
             Some(if is_limit { Refusal::NotAllowed } else { Refusal::NotOurs })
@@ -313,6 +398,11 @@ mod tests {
                 422,
                 "… ValidatingAdmissionPolicy 'keywright-operator-secrets' with binding … denied request: deliveredSecrets.labels of …",
                 Some(Refusal::NotAllowed),
+            ),
+            (
+                403,
+                "ValidatingAdmissionPolicy 'keywright-operator-secrets' … denied request: this Secret holds a newer value already",
+                Some(Refusal::Newer),
             ),
             (422, "data: Forbidden: field is immutable when `immutable` is set", Some(Refusal::Immutable)),
             (403, "secrets is forbidden: exceeded quota", None),

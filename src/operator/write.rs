@@ -44,11 +44,16 @@ pub fn labels() -> BTreeMap<String, String> {
 
 /// Makes the garbage collector take away what we make together with the object that it is for.
 pub fn owned_by<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
+    owned_by_named::<K>(&object.name_any(), &object.uid().unwrap_or_default())
+}
+
+/// The same for an object of which only name and uid are known.
+pub fn owned_by_named<K: Resource<DynamicType = ()>>(name: &str, uid: &str) -> OwnerReference {
     OwnerReference {
         api_version: K::api_version(&()).into_owned(),
         kind: K::kind(&()).into_owned(),
-        name: object.name_any(),
-        uid: object.uid().unwrap_or_default(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
         controller: Some(true),
         // True would need rights on the object's finalizers on some platforms.
         block_owner_deletion: Some(false),

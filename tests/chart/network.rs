@@ -40,6 +40,22 @@ fn only_those_who_are_named_ask_the_verifier_and_they_do_not_see_its_metrics() {
 }
 
 #[test]
+fn verifier_without_named_callers_admits_nobody() {
+    let rendered = render(&[]);
+    for port in ["http", "grpc"] {
+        assert!(let_in(policy(&rendered, "verifier"), port).is_empty(), "{port}");
+    }
+}
+
+#[test]
+fn metrics_without_named_scrapers_are_open_to_all_pods() {
+    let rendered = render(&[]);
+    for role in ["operator", "verifier"] {
+        assert_eq!(let_in(policy(&rendered, role), "admin"), [&json!([{"namespaceSelector": {}}])]);
+    }
+}
+
+#[test]
 fn where_nobody_is_named_nobody_is_let_in() {
     let rendered = render(&["networkPolicy.callers=[]", "networkPolicy.scrapers=[]"]);
     for role in ["operator", "verifier"] {

@@ -224,7 +224,8 @@ async fn after_an_installation_the_next_commands_are_told() {
         "kubectl rollout status -n keywright-system deployment/keywright-operator",
         "kubectl wait -n shop --for=condition=Ready apikey/storefront",
         "curl -i 'http://127.0.0.1:7070/auth?scope=orders:read'",
-        "Every pod of the cluster may ask the verifier",
+        "Nobody may ask the verifier yet",
+        r#"--set-json 'networkPolicy.callers=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"#,
         "Set verifier.tls.secretName",
     ] {
         assert!(told.contains(words), "{words} is not in {told}");
@@ -234,6 +235,13 @@ async fn after_an_installation_the_next_commands_are_told() {
         assert!(told.contains(words), "{words} is not in {told}");
     }
     assert!(!told.contains("in the clear"), "{told}");
+    let gateway = r#"--set-json=networkPolicy.callers=[{"podSelector":{"matchLabels":{"app":"envoy"}}}]"#;
+    let told = notes(&[gateway]);
+    assert!(!told.contains("may ask the verifier"), "{told}");
+    let told = notes(&[r#"--set-json=networkPolicy.callers=[{"namespaceSelector":{}}]"#]);
+    assert!(told.contains("Every pod of the cluster may ask the verifier"), "{told}");
+    let told = notes(&["--set-json=networkPolicy.enabled=false"]);
+    assert!(!told.contains("may ask the verifier"), "{told}");
 }
 
 #[test]

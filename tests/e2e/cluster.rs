@@ -14,6 +14,8 @@ use super::support::{Result, eventually};
 pub const NAMESPACE: &str = "keywright-e2e";
 /// One that is deleted while Keywright is not there.
 pub const LEAVING: &str = "keywright-e2e-leaving";
+/// Admits the gateway of this run to the verifier, on clusters that enforce NetworkPolicies.
+const CALLERS: &str = r#"--set-json=networkPolicy.callers=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"keywright-e2e"}}}]"#;
 /// Where the chart goes.
 pub const SYSTEM: &str = "keywright-system";
 
@@ -48,7 +50,7 @@ impl Cluster {
         command.current_dir(env!("CARGO_MANIFEST_DIR"));
         command.args(args).args(["--namespace", SYSTEM, "--wait", "--timeout", "3m"]);
         if ["install", "upgrade"].contains(&args[0]) {
-            command.args(&self.values);
+            command.arg(CALLERS).args(&self.values);
         }
         output(&mut command).map(drop)
     }

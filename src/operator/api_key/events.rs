@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use crate::api::names::ENTRIES_NAMESPACE;
-use crate::api::{ApiKey, ApiKeyStatus, CONDITION_EXPIRING, Reason, State};
+use crate::api::{ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_SECRET_AVAILABLE, Reason, State};
 use crate::operator::context::Context;
 use crate::operator::events::{News, of_conditions, publish};
 
@@ -29,6 +29,13 @@ fn news(facts: &Facts<'_>, now: &ApiKeyStatus) -> Vec<News> {
     let mut news = of_conditions(&before.conditions, &now.conditions);
     let expiring = |status: &ApiKeyStatus| status.conditions.iter().find(|c| c.type_ == CONDITION_EXPIRING).cloned();
     if let Some(is) = expiring(now).filter(|_| expiring(&before).is_none()) {
+        news.push(News { warning: true, reason: is.reason, note: is.message });
+    }
+    let immutable = |status: &ApiKeyStatus| {
+        let available = status.conditions.iter().find(|c| c.type_ == CONDITION_SECRET_AVAILABLE);
+        available.filter(|c| c.reason == Reason::SecretImmutable.as_str()).cloned()
+    };
+    if let Some(is) = immutable(now).filter(|_| immutable(&before).is_none()) {
         news.push(News { warning: true, reason: is.reason, note: is.message });
     }
     if now.state == Some(State::Expired) && before.state != Some(State::Expired) {

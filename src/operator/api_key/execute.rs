@@ -7,12 +7,13 @@ use super::Error;
 use super::adopt::owner;
 use super::events;
 use super::facts::{Facts, Presence, Problem};
+use super::observe;
 use super::plan::Action;
 use crate::api::{ApiKey, Reason, SecretItem, names};
 use crate::key::{Cloned, Credential, Ended, Entry, EntryError, Minting, Plaintext};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
-use crate::operator::secrets::{Found, WriteOutcome, Written};
+use crate::operator::secrets::{Found, Removal, Sight, WriteOutcome, Written};
 use crate::operator::site_ids;
 
 /// How far it came.
@@ -62,14 +63,11 @@ pub async fn execute(
                 outcome.entry = Some(note_seen(context, facts.key, &stored).await?);
             }
             (Action::NoteRemoved, Some(stored)) => {
-                outcome.entry = Some(end(context, stored, Ended::Removed).await?);
+                let removed = stored.entry.ended(Ended::Removed);
+                outcome.entry = Some(context.entries.replace(&stored, &removed).await?);
             }
             (Action::Conceal, Some(stored)) => {
-                let stored = end(context, stored, Ended::Revealed).await?;
-                let (delivery, delivered) = stored.entry.newest_delivery().ok_or(StoreError::Lost)?;
-                // With the serial of what was shown: another operator may be writing the next value there just now.
-                context.secrets.conceal(facts.key, delivered.serial, delivery).await?;
-                outcome.entry = Some(stored);
+                outcome.entry = Some(conceal(context, facts.key, stored).await?);
                 outcome.secret = Some(Presence::Missing);
             }
             // The plan and the entry do not fit together: somebody changed it.
@@ -81,12 +79,19 @@ pub async fn execute(
     Ok(outcome)
 }
 
-/// Notes what became of the Secret, first of all: whoever comes after a crash then goes on with it.
-async fn end(context: &Context, stored: Stored, how: Ended) -> Result<Stored, Error> {
-    if stored.entry.secret.as_ref().is_some_and(|delivery| delivery.ended == Some(how)) {
-        return Ok(stored);
+/// Takes away a Secret that was shown for its time, in the version in which it was seen. The entry is written in between,
+/// also where it is noted already that the Secret was revealed. An operator that has put the next value there before, and
+/// has not marked it, loses the swap and writes it again; one that puts it there later changes the version.
+async fn conceal(context: &Context, key: &ApiKey, stored: Stored) -> Result<Stored, Error> {
+    let Sight::Ours(seen) = observe::sight(context, key, Some(&stored.entry)).await? else {
+        return Err(StoreError::Lost.into());
+    };
+    let revealed = stored.entry.ended(Ended::Revealed);
+    let stored = context.entries.replace_before_blanking(&stored, &revealed, seen.version()).await?;
+    match context.secrets.take_away(key, stored.entry.last_serial, &seen).await? {
+        Removal::Gone => Ok(stored),
+        Removal::Changed | Removal::Frozen | Removal::NotOurs => Err(StoreError::Lost.into()),
     }
-    Ok(context.entries.replace(&stored, &stored.entry.ended(how)).await?)
 }
 
 /// Its uid in this cluster is what every later look goes by.
@@ -173,6 +178,13 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
             );
             return blocked(Reason::SecretConflict, message);
         }
+        WriteOutcome::Claimed => {
+            let message = format!(
+                "Secret {name} has a higher serial in its annotation {} than any value of this key, and it is not touched; delete the Secret, and it is written again",
+                names::SERIAL_ANNOTATION
+            );
+            return blocked(Reason::SecretConflict, message);
+        }
         WriteOutcome::Immutable => {
             let message = format!(
                 "Secret {name} was made immutable, so the value cannot be written; delete it, and it is written again"
@@ -231,12 +243,9 @@ async fn site_id(context: &Context, key: &ApiKey) -> Result<Option<String>, Erro
 /// Somebody else may have changed the entry first. If the value was delivered elsewhere or a newer one was, or the entry is
 /// gone, then what we just wrote is a stray, and nobody would ever remove it.
 async fn undo_a_stray(context: &Context, key: &ApiKey, written: &Written, serial: u64) -> Result<(), Error> {
-    let now = match context.entries.get(&key.uid().unwrap_or_default()).await? {
-        Some(stored) => stored.entry,
-        None => return Ok(context.secrets.undo(key, written).await?),
-    };
-    if is_stray(&now, serial, &written.delivery.uid) {
-        context.secrets.undo(key, written).await?;
+    let now = context.entries.get(&key.uid().unwrap_or_default()).await?;
+    if now.is_none_or(|stored| is_stray(&stored.entry, serial, &written.delivery.uid)) {
+        context.secrets.take_away(key, serial, written).await?;
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ pub struct Facts<'a> {
 pub enum Presence {
     /// Ours; of one that was delivered before a restore, that it is the very one.
     Present,
+    /// Ours, and a user made it immutable.
+    Frozen,
     /// Nothing.
     Missing,
     /// Something else.

@@ -199,7 +199,7 @@ fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Ti
     let delivery = facts.entry.and_then(|entry| entry.secret.as_ref());
     let is_unseen = delivery.is_some_and(|delivery| delivery.ended == Some(Ended::Unseen));
     let uid = facts.key.uid().unwrap_or_default();
-    let pause = if blocked_elsewhere || is_unseen {
+    let pause = if blocked_elsewhere || is_unseen || plan::is_overdue(facts, now) {
         context.backoff.while_in_the_way(&uid)
     } else {
         context.backoff.forget(&uid);

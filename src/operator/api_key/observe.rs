@@ -9,8 +9,8 @@ use super::facts::{Presence, Source};
 use crate::api::ApiKey;
 use crate::key::{Cloned, Ended, Entry};
 use crate::operator::context::Context;
-use crate::operator::entries::Stored;
-use crate::operator::secrets::Found;
+use crate::operator::entries::{StoreError, Stored};
+use crate::operator::secrets::{Found, Sight};
 
 /// The entry; in words why, when it cannot be read. Nothing is minted then, for there is a value already.
 pub async fn entry(context: &Context, uid: &str) -> Result<Result<Option<Stored>, String>, Error> {
@@ -31,11 +31,25 @@ pub async fn secret(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> R
                 Found::Other => Presence::Other,
             }))
         }
-        Some((delivery, delivered)) if delivery.ended != Some(Ended::Removed) => {
-            Ok(Some(context.secrets.look(key, delivered.serial, delivery).await?))
+        Some((delivery, _)) if delivery.ended != Some(Ended::Removed) => {
+            Ok(Some(match sight(context, key, entry).await? {
+                Sight::Ours(_) => Presence::Present,
+                Sight::Frozen => Presence::Frozen,
+                Sight::Nothing => Presence::Missing,
+                Sight::Other => Presence::Other,
+                Sight::Changed => return Err(StoreError::Lost.into()),
+            }))
         }
         Some(_) | None => Ok(None),
     }
+}
+
+/// The Secret of the newest delivery, in its version.
+pub async fn sight(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> Result<Sight, Error> {
+    let Some((entry, (delivery, delivered))) = entry.and_then(|entry| Some((entry, entry.newest_delivery()?))) else {
+        return Ok(Sight::Nothing);
+    };
+    Ok(context.secrets.see(key, (delivered.serial, entry.last_serial), delivery).await?)
 }
 
 /// What a clone that has no record yet is to be made from.

@@ -27,7 +27,7 @@ pub enum Action {
     NoteSeen,
     /// Note in the entry that somebody deleted the Secret.
     NoteRemoved,
-    /// Note in the entry that the value was shown for its time, and delete whatever of ours stands under the name.
+    /// Note in the entry that the value was shown for its time, and blank and delete its Secret.
     Conceal,
 }
 
@@ -120,10 +120,18 @@ fn housekeeping(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Option<Acti
         // A leader that slept may have written it again.
         (Some(Ended::Revealed), Presence::Present) => Some(Action::Conceal),
         (Some(Ended::Unseen), Presence::Present) => Some(Action::NoteSeen),
-        // A restore may bring it later, so it counts as removed only where it was there.
-        (None | Some(Ended::Revealed | Ended::Unseen), Presence::Other | Presence::Missing)
+        // A restore may bring it later, so it counts as removed only where it was there. An immutable one is its user's to
+        // delete.
+        (None | Some(Ended::Revealed | Ended::Unseen), Presence::Other | Presence::Missing | Presence::Frozen)
         | (Some(Ended::Removed), _) => None,
     }
+}
+
+/// Returns true if a Secret that was to be shown for a time stays, because a user made it immutable.
+pub fn is_overdue(facts: &Facts<'_>, now: Timestamp) -> bool {
+    let ended = facts.entry.and_then(Entry::newest_delivery).and_then(|(delivery, _)| delivery.ended);
+    let is_over = || facts.entry.and_then(|entry| concealed_at(facts.key, entry)).is_some_and(|at| at <= now);
+    facts.secret == Some(Presence::Frozen) && (ended == Some(Ended::Revealed) || (ended.is_none() && is_over()))
 }
 
 /// When the Secret has been shown for long enough.

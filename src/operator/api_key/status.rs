@@ -8,7 +8,7 @@ use super::Error;
 use super::events;
 use super::facts::{Facts, Presence, Problem};
 use super::honour;
-use super::plan::{ends_at, warning};
+use super::plan::{ends_at, is_overdue, warning};
 use crate::access::AccessLevel;
 use crate::api::{
     Access, Account, ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE,
@@ -73,7 +73,10 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
         }
     }
     let newest_delivery = facts.entry.and_then(Entry::newest_delivery).map(|(delivery, _)| delivery);
-    let (available, reason, message) = secret_available(facts.key, newest_delivery, facts.secret);
+    let (available, reason, message) = match newest_delivery.filter(|_| is_overdue(facts, now)) {
+        Some(delivery) => (true, Reason::SecretImmutable, overdue(delivery)),
+        None => secret_available(facts.key, newest_delivery, facts.secret),
+    };
     conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
     enforcement::say(&mut conditions, said.standing, &before, generation);
     if let Some(suspension) = said.suspension {
@@ -129,8 +132,16 @@ fn secret_available(key: &ApiKey, delivery: Option<&Delivery>, presence: Option<
                 "Secret {name} is not the one that the value was delivered in: another stands in its place, and it is not touched. Delete it if nobody needs it; for a new value raise spec.rotation.revision"
             ),
         ),
-        (None, Some(Presence::Present)) => (true, Reason::Delivered, format!("Secret {name} holds the value")),
+        (None, Some(Presence::Present | Presence::Frozen)) => {
+            (true, Reason::Delivered, format!("Secret {name} holds the value"))
+        }
     }
+}
+
+fn overdue(Delivery { name, .. }: &Delivery) -> String {
+    format!(
+        "Secret {name} holds the value for longer than spec.secret.deleteAfter: it was made immutable, so it cannot be blanked; delete it"
+    )
 }
 
 /// What to type, for nobody but its owner's cluster can tell that a Secret is this key's.

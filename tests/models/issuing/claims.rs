@@ -9,6 +9,7 @@ const MOUNTED: Issuing<2> = Issuing {
     rotations: 1,
     deletions: 1,
     foreign: 1,
+    raises: 0,
     deaths: true,
     forgives: Forgives::Any,
     without: None,
@@ -53,6 +54,7 @@ fn a_write_that_arrives_late_makes_no_difference() {
         rotations: 1,
         deletions: 0,
         foreign: 0,
+        raises: 0,
         deaths: true,
         forgives: Forgives::Nothing,
         without: None,
@@ -111,20 +113,41 @@ fn without_the_undo_a_stray_stays() {
 }
 
 const LOST: &str = "the Secret is said to be removed, and no user did that";
+const DROPPED: &str = "the Secret is blank, and the entry says that it holds the value";
 
 #[test]
 fn an_undo_without_the_uid_or_the_version_deletes_what_another_has_delivered() {
-    breaks(ONCE, Rule::UndoByUid, LOST);
-    breaks(ONCE, Rule::UndoByVersion, LOST);
+    breaks(ONCE, Rule::UndoByUid, DROPPED);
+    breaks(ONCE, Rule::UndoByVersion, DROPPED);
 }
 
 #[test]
 fn a_secret_that_is_concealed_before_that_is_noted_counts_as_removed_by_a_user() {
-    breaks(ONCE, Rule::RevealedIsNotedFirst, LOST);
+    breaks(ONCE, Rule::RevealedIsNotedFirst, DROPPED);
 }
 
 #[test]
-fn concealing_without_the_serial_or_the_version_deletes_the_next_value() {
-    breaks(ONCE, Rule::ConcealedBySerial, LOST);
-    breaks(ONCE, Rule::ConcealedByVersion, LOST);
+fn entry_must_be_written_between_look_and_blanking() {
+    breaks(ONCE, Rule::EntryWrittenBetween, DROPPED);
+}
+
+#[test]
+fn secret_must_be_blanked_in_the_version_seen() {
+    breaks(ONCE, Rule::BlankedAsSeen, DROPPED);
+}
+
+#[test]
+fn blanked_secret_must_be_deleted_in_that_version() {
+    breaks(ONCE, Rule::DeletedAsBlanked, LOST);
+}
+
+#[test]
+fn raised_serial_keeps_no_value_that_was_shown_once() {
+    explore(&Issuing { raises: 1, rotations: 1, ..ONCE }).holds();
+    explore(&Issuing { raises: 2, rotations: 1, deaths: false, forgives: Forgives::ForAWhile, ..ONCE }).holds();
+}
+
+#[test]
+fn raised_serial_of_a_mounted_secret_is_safe() {
+    explore(&Issuing { raises: 1, foreign: 0, ..MOUNTED }).holds();
 }

@@ -2,15 +2,15 @@
 //!
 //! **Modelled**, as `operator/api_key/{plan,execute}.rs` and `operator/secrets.rs` do it, request by request: two operators that
 //! both believe they lead; the entry, changed by compare-and-swap; the Secret with its uid, its version and its serial,
-//! created, updated under the admission policy, looked at by dry run, undone and concealed; a user who asks for rotations, deletes the
-//! Secret, and makes one of the same name. An operator may be held between any two requests for any time, and may
+//! created, updated under the admission policies, looked at by dry run, undone and concealed; a user who asks for rotations, deletes the
+//! Secret, makes one of the same name, and raises the serial that ours claims. An operator may be held between any two requests for any time, and may
 //! die there. A write whose answer was lost is one after which the operator dies: it keeps nothing in memory from one attempt to
 //! the next.
 //!
-//! **Left away.** Time: a Secret that is shown once may be concealed at any moment. `immutable: true` and mangled annotations on our Secret. A
+//! **Left away.** Time: a Secret that is shown once may be concealed at any moment. `immutable: true`, and a serial that was taken off our Secret. A
 //! Secret that a user copied with its owner reference. Deletion of the key, and orphans.
 //!
-//! **Bounds.** Two operators, rotations, deletions and foreign Secrets as the test says, deaths without bound.
+//! **Bounds.** Two operators, rotations, deletions, foreign Secrets and raised serials as the test says, deaths without bound.
 
 use std::fmt::{self, Debug};
 
@@ -42,13 +42,16 @@ pub enum Rule {
     UndoByVersion,
     /// That a Secret was shown is noted before it is concealed.
     RevealedIsNotedFirst,
-    /// It is concealed with the serial of what was shown.
-    ConcealedBySerial,
+    /// The entry is written between the look at the Secret and the write that blanks it.
+    EntryWrittenBetween,
+    /// It is blanked in the version that was looked at.
+    BlankedAsSeen,
     /// It is deleted in the version in which it was blanked.
-    ConcealedByVersion,
+    DeletedAsBlanked,
 }
 
-/// What is let pass of a Secret whose writer died before it could say so in the entry, or undo it.
+/// What is let pass of a Secret whose writer died before it could say so in the entry, or undo it, or that a user changed before
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Forgives {
     Nothing,
@@ -71,9 +74,11 @@ pub struct Issuing<const N: usize> {
     pub deletions: u8,
     /// How often a user makes one of that name.
     pub foreign: u8,
+    /// How often a user raises the serial that our Secret claims.
+    pub raises: u8,
     /// Do operators die?
     pub deaths: bool,
-    /// What is let pass of a Secret that an operator wrote late, and died before it could undo that.
+    /// What is let pass of a Secret that an operator wrote late, and could not undo.
     pub forgives: Forgives,
     /// What is not kept.
     pub without: Option<Rule>,
@@ -100,16 +105,24 @@ struct Entry {
     revision: u8,
     /// Of the newest value that was delivered.
     secret: Option<Delivery>,
+    /// The version of the Secret that is about to be blanked, in an annotation of the entry's Secret: the next entry has none.
+    blanking: u8,
 }
+
+/// The serial that a user writes into the annotation.
+const RAISED: u8 = u8::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Secret {
     uid: u8,
     version: u8,
     is_ours: bool,
+    /// Of the value in it.
     serial: u8,
+    /// In its annotation.
+    claims: u8,
     is_blank: bool,
-    /// Whoever wrote it died before it could say so in the entry, or undo it.
+    /// Whoever wrote it died before it could say so in the entry, or undo it; or a user changed it before that.
     is_left: bool,
 }
 
@@ -132,15 +145,19 @@ enum Operator {
     Mark { read: Entry, uid: u8, version: u8 },
     ReadAgain { serial: u8, uid: u8, version: u8 },
     Undo { uid: u8, version: u8 },
+    UndoDelete { uid: u8, version: u8 },
     NoteRemoved { read: Entry },
-    NoteRevealed { read: Entry, then: Then, is_gone: bool },
-    Blank { read: Entry, then: Then },
+    See { read: Entry, then: Then },
+    NoteRevealed { read: Entry, then: Then, uid: u8, version: u8 },
+    Blank { read: Entry, then: Then, uid: u8, version: u8 },
     Delete { read: Entry, then: Then, uid: u8, version: u8 },
 }
 
+/// `Sight` in `operator/secrets.rs`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    Present,
+enum Sight {
+    /// The uid and the version of it.
+    Ours(u8, u8),
     Missing,
     Other,
 }
@@ -159,6 +176,7 @@ pub struct State<const N: usize> {
     asked: u8,
     deletions: u8,
     foreign: u8,
+    raises: u8,
     entry: Option<Entry>,
     secret: Option<Secret>,
     operators: [Operator; N],
@@ -182,6 +200,7 @@ enum Step {
     UserAsksForARotation,
     UserDeletesTheSecret,
     UserMakesASecretOfThatName,
+    UserRaisesTheSerial,
     ReadsTheEntry,
     LooksAtTheSecret,
     Mints,
@@ -189,8 +208,10 @@ enum Step {
     UpdatesTheSecret,
     MarksItDelivered,
     ReadsTheEntryAgain,
-    UndoesTheSecret,
+    BlanksWhatItWrote,
+    DeletesWhatItWrote,
     NotesThatItIsRemoved,
+    LooksAgain,
     NotesThatItIsRevealed,
     BlanksTheSecret,
     DeletesTheSecret,
@@ -214,21 +235,24 @@ impl<const N: usize> State<N> {
     /// A number that nobody remembers: uids and versions are only ever compared for being the same.
     fn fresh(&self) -> u8 {
         let of_entry = |entry: Option<Entry>| entry.and_then(|entry| entry.secret).map_or(0, |delivery| delivery.uid);
+        let blanking = |entry: Option<Entry>| entry.map_or(0, |entry| entry.blanking);
         let of_operators = self.operators.map(|operator| match operator {
-            Operator::Idle => [0; 3],
-            Operator::Look(read) | Operator::Mint { read, .. } => [of_entry(read), 0, 0],
-            Operator::ReadAgain { uid, version, .. } | Operator::Undo { uid, version } => [uid, version, 0],
-            Operator::Mark { read, uid, version } | Operator::Delete { read, uid, version, .. } => {
-                [of_entry(Some(read)), uid, version]
-            }
+            Operator::Idle => [0; 4],
+            Operator::Look(read) | Operator::Mint { read, .. } => [of_entry(read), 0, 0, blanking(read)],
+            Operator::ReadAgain { uid, version, .. }
+            | Operator::Undo { uid, version }
+            | Operator::UndoDelete { uid, version } => [uid, version, 0, 0],
+            Operator::Mark { read, uid, version }
+            | Operator::NoteRevealed { read, uid, version, .. }
+            | Operator::Blank { read, uid, version, .. }
+            | Operator::Delete { read, uid, version, .. } => [of_entry(Some(read)), uid, version, read.blanking],
             Operator::Create { read }
             | Operator::Update { read }
             | Operator::NoteRemoved { read }
-            | Operator::NoteRevealed { read, .. }
-            | Operator::Blank { read, .. } => [of_entry(Some(read)), 0, 0],
+            | Operator::See { read, .. } => [of_entry(Some(read)), 0, 0, read.blanking],
         });
         let secret = self.secret.map_or([0; 2], |secret| [secret.uid, secret.version]);
-        let taken = [of_operators.as_flattened(), &secret, &[of_entry(self.entry)]].concat();
+        let taken = [of_operators.as_flattened(), &secret, &[of_entry(self.entry), blanking(self.entry)]].concat();
         (1..=u8::MAX).find(|number| !taken.contains(number)).unwrap()
     }
 }
@@ -236,15 +260,16 @@ impl<const N: usize> State<N> {
 impl Entry {
     fn minted(read: Option<Self>, revision: u8) -> Self {
         let (serial, secret) = read.map_or((0, None), |read| (read.serial, read.secret));
-        Self { serial: serial + 1, is_delivered: false, revision, secret }
+        Self { serial: serial + 1, is_delivered: false, revision, secret, blanking: 0 }
     }
 
     fn delivered(self, uid: u8) -> Self {
-        Self { is_delivered: true, secret: Some(Delivery { uid, serial: self.serial, ended: None }), ..self }
+        let secret = Some(Delivery { uid, serial: self.serial, ended: None });
+        Self { is_delivered: true, secret, blanking: 0, ..self }
     }
 
     fn ended(self, ended: Ended) -> Self {
-        Self { secret: self.secret.map(|secret| Delivery { ended: Some(ended), ..secret }), ..self }
+        Self { secret: self.secret.map(|secret| Delivery { ended: Some(ended), ..secret }), blanking: 0, ..self }
     }
 
     /// `is_stray` in `execute.rs`.
@@ -274,10 +299,24 @@ impl<const N: usize> Issuing<N> {
         }
         if state.secret.is_none() && state.foreign < self.foreign {
             let number = state.fresh();
-            let secret =
-                Secret { uid: number, version: number, is_ours: false, serial: 0, is_blank: false, is_left: false };
+            let secret = Secret {
+                uid: number,
+                version: number,
+                is_ours: false,
+                serial: 0,
+                claims: 0,
+                is_blank: false,
+                is_left: false,
+            };
             let next = State { secret: Some(secret), foreign: state.foreign + 1, ..*state };
             to.push((Happens(Step::UserMakesASecretOfThatName, None), next));
+        }
+        if let Some(secret) = state.secret.filter(|secret| secret.is_ours && state.raises < self.raises) {
+            // What an operator has written and means to undo is then no more as it wrote it.
+            let is_left = secret.is_left || state.operators.iter().any(|one| written(one) == Some(secret.uid));
+            let secret = Secret { claims: RAISED, version: state.fresh(), is_left, ..secret };
+            let next = State { secret: Some(secret), raises: state.raises + 1, ..*state };
+            to.push((Happens(Step::UserRaisesTheSerial, None), next));
         }
     }
 }
@@ -299,6 +338,7 @@ impl<const N: usize> Model for Issuing<N> {
             asked: 0,
             deletions: 0,
             foreign: 0,
+            raises: 0,
             entry: None,
             secret: None,
             operators: [Operator::Idle; N],
@@ -338,6 +378,11 @@ impl<const N: usize> Model for Issuing<N> {
         if delivery.is_some_and(|delivery| delivery.ended == Some(Ended::Removed)) && state.deletions == 0 {
             return Some("the Secret is said to be removed, and no user did that");
         }
+        let is_delivered_in =
+            |secret: Secret| delivery.is_some_and(|known| known.uid == secret.uid && known.ended.is_none());
+        if state.secret.is_some_and(|secret| secret.is_blank && is_delivered_in(secret)) {
+            return Some("the Secret is blank, and the entry says that it holds the value");
+        }
         let ours = state.secret.filter(|secret| secret.is_ours && !secret.is_blank)?;
         let accepted = state.entry.map_or(0..=0, |entry| entry.serial.saturating_sub(1)..=entry.serial);
         if ours.serial >= state.shown && !accepted.contains(&ours.serial) {
@@ -349,8 +394,7 @@ impl<const N: usize> Model for Issuing<N> {
         if is_late && !is_accounted_for && !passes(Forgives::ForAWhile) {
             return Some("a Secret shows an older value again, and nobody is about to undo it");
         }
-        let is_known = delivery.is_some_and(|delivery| delivery.uid == ours.uid && delivery.ended.is_none());
-        if !self.is_at_rest(state) || is_known {
+        if !self.is_at_rest(state) || is_delivered_in(ours) {
             return None;
         }
         if is_late {
@@ -360,6 +404,8 @@ impl<const N: usize> Model for Issuing<N> {
     }
 
     fn is_goal(&self, state: &State<N>) -> bool {
-        self.is_at_rest(state) || state.secret.is_some_and(|secret| !secret.is_ours)
+        // What a user has put in the way stays in the way until a user removes it.
+        let is_blocked = |secret: Secret| !secret.is_ours || (!self.once && secret.claims == RAISED);
+        self.is_at_rest(state) || state.secret.is_some_and(is_blocked)
     }
 }

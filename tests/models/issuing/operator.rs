@@ -1,29 +1,34 @@
 //! What an operator does, request by request.
 
-use super::{Delivery, Ended, Entry, Issuing, Operator, Plan, Presence, Rule, Secret, State, Step, Then, Wrong};
+use super::{Ended, Entry, Issuing, Operator, Plan, Rule, Secret, Sight, State, Step, Then, Wrong};
 
 impl<const N: usize> Issuing<N> {
-    /// Would the API server take this update of ours?
-    fn is_admitted(&self, there: Secret, serial: u8) -> bool {
-        (there.is_ours || !self.keeps(Rule::PolicyOfOwner))
-            && (!there.is_ours || serial >= there.serial || !self.keeps(Rule::PolicyOfSerial))
+    /// Returns true if the policy admits an update of ours that writes no value.
+    fn is_ours(&self, there: Secret) -> bool {
+        there.is_ours || !self.keeps(Rule::PolicyOfOwner)
     }
 
-    /// `Secrets::look`
-    fn look(&self, state: &State<N>, delivery: Delivery) -> Presence {
-        match state.secret {
-            None => Presence::Missing,
-            Some(there) if delivery.ended.is_none() && there.uid != delivery.uid => Presence::Other,
-            Some(there) if self.is_admitted(there, delivery.serial) => Presence::Present,
-            Some(_) => Presence::Other,
-        }
+    /// Returns true if the policy admits an update of ours that writes the value of this serial.
+    fn is_admitted(&self, there: Secret, serial: u8) -> bool {
+        self.is_ours(there) && (!there.is_ours || serial >= there.claims || !self.keeps(Rule::PolicyOfSerial))
+    }
+
+    /// `Secrets::see`
+    fn see(&self, state: &State<N>, entry: Entry) -> Option<Sight> {
+        let delivery = entry.secret.filter(|secret| secret.ended != Some(Ended::Removed))?;
+        let Some(there) = state.secret else { return Some(Sight::Missing) };
+        let is_another = delivery.ended.is_none() && there.uid != delivery.uid;
+        // A serial above all that were minted is a user's.
+        let is_being_delivered = !self.is_admitted(there, delivery.serial) && self.is_admitted(there, entry.serial);
+        let is_other = is_another || !self.is_ours(there) || is_being_delivered;
+        Some(if is_other { Sight::Other } else { Sight::Ours(there.uid, there.version) })
     }
 
     /// `plan`
     pub(super) fn plan(&self, state: &State<N>, entry: Option<Entry>) -> Plan {
-        let delivery = entry.and_then(|entry| entry.secret).filter(|secret| secret.ended != Some(Ended::Removed));
-        let seen = delivery.map(|delivery| (delivery.ended, self.look(state, delivery)));
-        let is_lost = seen == Some((None, Presence::Missing));
+        let ended = entry.and_then(|entry| entry.secret).map(|delivery| delivery.ended);
+        let seen = entry.and_then(|entry| self.see(state, entry));
+        let is_lost = ended == Some(None) && seen == Some(Sight::Missing);
         let then = match entry {
             None => Then::Mint(state.asked),
             Some(entry) if !entry.is_delivered && self.keeps(Rule::MintWhenDelivered) => Then::Deliver,
@@ -32,8 +37,8 @@ impl<const N: usize> Issuing<N> {
             Some(entry) if !entry.is_delivered => Then::Deliver,
             Some(_) => Then::Rest,
         };
-        let conceal = matches!(seen, Some((None, Presence::Present)) if self.once)
-            || seen == Some((Some(Ended::Revealed), Presence::Present));
+        let is_over = ended == Some(Some(Ended::Revealed)) || (ended == Some(None) && self.once);
+        let conceal = is_over && matches!(seen, Some(Sight::Ours(..)));
         Plan { conceal, note_removed: is_lost && then == Then::Rest, then }
     }
 
@@ -52,7 +57,14 @@ impl<const N: usize> Issuing<N> {
         }
         let version = state.fresh();
         let uid = if uid == 0 { version } else { uid };
-        let secret = Secret { uid, version, is_ours: true, serial: read.serial, is_blank: false, is_left: false };
+        let (serial, claims) = (read.serial, read.serial);
+        let mut secret = Secret { uid, version, is_ours: true, serial, claims, is_blank: false, is_left: false };
+        // What changes nothing keeps its version.
+        let is_same = |there: &Secret| Secret { version: there.version, is_left: there.is_left, ..secret } == *there;
+        if let Some(there) = state.secret.filter(is_same) {
+            secret.version = there.version;
+        }
+        let version = secret.version;
         state.secret = Some(secret);
         state.shown = state.shown.max(read.serial);
         Operator::Mark { read, uid, version }
@@ -83,41 +95,76 @@ impl<const N: usize> Issuing<N> {
                 let undo = is_stray && self.keeps(Rule::Undo);
                 (Step::ReadsTheEntryAgain, if undo { Operator::Undo { uid, version } } else { Operator::Idle })
             }
-            Operator::Undo { uid, version } => {
-                let (by_uid, by_version) = (self.keeps(Rule::UndoByUid), self.keeps(Rule::UndoByVersion));
-                let is_meant =
-                    |there: &Secret| !by_uid || (there.uid == uid && (!by_version || there.version == version));
-                state.secret = state.secret.filter(|there| !is_meant(there));
-                (Step::UndoesTheSecret, Operator::Idle)
+            Operator::Undo { uid, version } => (Step::BlanksWhatItWrote, self.undo(state, uid, version)),
+            Operator::UndoDelete { uid, version } => {
+                self.delete(state, uid, version);
+                (Step::DeletesWhatItWrote, Operator::Idle)
             }
             Operator::NoteRemoved { read } => {
                 self.swap(state, Some(read), read.ended(Ended::Removed));
                 (Step::NotesThatItIsRemoved, Operator::Idle)
             }
-            Operator::NoteRevealed { read, then, is_gone } => {
-                let next = read.ended(Ended::Revealed);
-                let is_noted = read == next || self.swap(state, Some(read), next);
-                let on = if is_gone { after(next, then) } else { Operator::Blank { read: next, then } };
+            Operator::See { read, then } => (Step::LooksAgain, self.look_again(state, read, then)),
+            Operator::NoteRevealed { read, then, uid, version } => {
+                let noted = read.ended(Ended::Revealed);
+                let next = Entry { blanking: version, ..noted };
+                let is_noted = self.swap(state, Some(read), next);
+                let on = match (self.keeps(Rule::RevealedIsNotedFirst), self.keeps(Rule::EntryWrittenBetween)) {
+                    (true, true) => Operator::Blank { read: next, then, uid, version },
+                    (true, false) => Operator::See { read: next, then },
+                    (false, _) => after(next, then),
+                };
                 (Step::NotesThatItIsRevealed, if is_noted { on } else { Operator::Idle })
             }
-            Operator::Blank { read, then } => (Step::BlanksTheSecret, self.blank(state, read, then)),
+            Operator::Blank { read, then, uid, version } => {
+                (Step::BlanksTheSecret, self.blank(state, Operator::Delete { read, then, uid, version }))
+            }
             Operator::Delete { read, then, uid, version } => {
-                let by_version = self.keeps(Rule::ConcealedByVersion);
-                let is_meant = |there: &Secret| there.uid == uid && (!by_version || there.version == version);
-                state.secret = state.secret.filter(|there| !is_meant(there));
-                (Step::DeletesTheSecret, Operator::Blank { read, then })
+                self.delete(state, uid, version);
+                let on = if self.keeps(Rule::RevealedIsNotedFirst) {
+                    after(read, then)
+                } else {
+                    Operator::NoteRevealed { read, then, uid, version }
+                };
+                (Step::DeletesTheSecret, on)
             }
         }
+    }
+
+    /// What was looked at is what is blanked, with a write of the entry between both.
+    fn look_again(&self, state: &State<N>, read: Entry, then: Then) -> Operator {
+        let Some(Sight::Ours(uid, version)) = self.see(state, read) else { return Operator::Idle };
+        let is_noted = read.secret.is_some_and(|delivery| delivery.ended == Some(Ended::Revealed));
+        let is_noted = is_noted || !self.keeps(Rule::RevealedIsNotedFirst);
+        if is_noted && (!self.keeps(Rule::EntryWrittenBetween) || !self.keeps(Rule::RevealedIsNotedFirst)) {
+            return Operator::Blank { read, then, uid, version };
+        }
+        Operator::NoteRevealed { read, then, uid, version }
+    }
+
+    /// Deletes it, if it is as it was blanked.
+    fn delete(&self, state: &mut State<N>, uid: u8, version: u8) {
+        // That the policy would refuse one with a value is left away.
+        let is_as_blanked = |there: &Secret| there.version == version || !self.keeps(Rule::DeletedAsBlanked);
+        let is_meant = |there: &Secret| there.uid == uid && is_as_blanked(there);
+        state.secret = state.secret.filter(|there| !is_meant(there));
+    }
+
+    fn undo(&self, state: &mut State<N>, uid: u8, version: u8) -> Operator {
+        let (by_uid, by_version) = (self.keeps(Rule::UndoByUid), self.keeps(Rule::UndoByVersion));
+        let is_meant = |there: &Secret| !by_uid || (there.uid == uid && (!by_version || there.version == version));
+        let Some(there) = state.secret.filter(|there| is_meant(there) && self.is_ours(*there)) else {
+            return Operator::Idle;
+        };
+        let version = emptied(state, there, there.claims);
+        Operator::UndoDelete { uid: there.uid, version }
     }
 
     fn begin_plan(&self, state: &State<N>, read: Option<Entry>) -> Operator {
         let plan = self.plan(state, read);
         match (read, plan) {
             (Some(read), Plan { note_removed: true, .. }) => Operator::NoteRemoved { read },
-            (Some(read), Plan { conceal: true, then, .. }) if self.keeps(Rule::RevealedIsNotedFirst) => {
-                Operator::NoteRevealed { read, then, is_gone: false }
-            }
-            (Some(read), Plan { conceal: true, then, .. }) => Operator::Blank { read, then },
+            (Some(read), Plan { conceal: true, then, .. }) => Operator::See { read, then },
             (None, Plan { then: Then::Mint(revision), .. }) => Operator::Mint { read: None, revision },
             (None, _) => Operator::Idle,
             (Some(read), Plan { then, .. }) => after(read, then),
@@ -148,21 +195,28 @@ impl<const N: usize> Issuing<N> {
         }
     }
 
-    fn blank(&self, state: &mut State<N>, read: Entry, then: Then) -> Operator {
-        let shown = read.secret.map_or(0, |delivery| delivery.serial);
-        let serial = if self.keeps(Rule::ConcealedBySerial) { shown } else { read.serial };
-        match state.secret {
-            Some(there) if self.is_admitted(there, serial) => {
-                touch(state, there, serial);
-                let version = state.fresh();
-                let blank = Secret { version, serial, is_ours: true, is_blank: true, is_left: false, ..there };
-                state.secret = Some(blank);
-                Operator::Delete { read, then, uid: there.uid, version }
-            }
-            _ if self.keeps(Rule::RevealedIsNotedFirst) => after(read, then),
-            _ => Operator::NoteRevealed { read, then, is_gone: true },
-        }
+    /// Blanks what is to be deleted, and gives that in the version of the answer.
+    fn blank(&self, state: &mut State<N>, delete: Operator) -> Operator {
+        let Operator::Delete { read, then, uid, version } = delete else { return delete };
+        let as_seen = self.keeps(Rule::BlankedAsSeen);
+        let is_meant = |there: &Secret| !as_seen || (there.uid == uid && there.version == version);
+        let Some(there) = state.secret.filter(|there| is_meant(there) && self.is_ours(*there)) else {
+            return Operator::Idle;
+        };
+        let version = emptied(state, there, read.serial);
+        Operator::Delete { read, then, uid: there.uid, version }
     }
+}
+
+/// Blanks it, with this serial in its annotation; its version now.
+fn emptied<const N: usize>(state: &mut State<N>, there: Secret, claims: u8) -> u8 {
+    if !there.is_ours {
+        state.wrong = Some(Wrong::Foreign);
+    }
+    let is_same = there.is_blank && there.claims == claims;
+    let version = if is_same { there.version } else { state.fresh() };
+    state.secret = Some(Secret { version, claims, is_ours: true, is_blank: true, is_left: false, ..there });
+    version
 }
 
 /// A value comes into being.
@@ -180,7 +234,7 @@ fn mint<const N: usize>(state: &mut State<N>, serial: u8) {
 fn touch<const N: usize>(state: &mut State<N>, there: Secret, serial: u8) {
     if !there.is_ours {
         state.wrong = Some(Wrong::Foreign);
-    } else if serial < there.serial {
+    } else if serial < there.serial && !there.is_blank {
         state.wrong = Some(Wrong::RolledBack);
     }
 }

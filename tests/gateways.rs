@@ -8,12 +8,20 @@ mod support;
 
 #[path = "gateways/fixture.rs"]
 mod fixture;
+#[path = "gateways/h2c.rs"]
+mod h2c;
+#[path = "gateways/headers.rs"]
+mod headers;
+#[path = "gateways/paths.rs"]
+mod paths;
 #[path = "gateways/restart.rs"]
 mod restart;
 #[path = "gateways/service.rs"]
 mod service;
 #[path = "gateways/table.rs"]
 mod table;
+#[path = "gateways/upstream.rs"]
+mod upstream;
 
 use fixture::{ALL, Gateway, Stage, stage};
 
@@ -48,4 +56,56 @@ async fn nothing_that_a_client_sends_changes_the_question() {
 #[tokio::test]
 async fn a_path_that_is_no_text_is_no_fault_of_the_verifiers() {
     each(table::bytes).await;
+}
+
+#[tokio::test]
+async fn ambiguous_path_reaches_no_other_route() {
+    each(paths::hold).await;
+}
+
+#[tokio::test]
+async fn path_is_treated_as_documented() {
+    each(paths::documented).await;
+}
+
+/// The pages for gateways that are Envoy inside, which no test runs.
+#[test]
+fn pages_quote_expressions_of_envoy_yaml() {
+    let read = |name: &str| std::fs::read_to_string(format!("docs/gateways/{name}")).unwrap();
+    let file = read("envoy.yaml");
+    let quoted =
+        file.lines().filter_map(|line| line.rsplit_once("regex: ")).map(|(_, rest)| rest.trim_end_matches('}'));
+    let expressions = quoted.map(|quoted| quoted.trim_matches(['"', '\''])).collect::<Vec<_>>();
+    assert_eq!(expressions.len(), 2, "of paths and of header names");
+    for (page, expression) in ["envoy-http.yaml", "istio.md", "envoy-gateway.md"]
+        .iter()
+        .flat_map(|page| expressions.iter().map(move |e| (page, e)))
+    {
+        assert!(read(page).contains(*expression), "{page} has another expression than {expression}");
+    }
+}
+
+#[tokio::test]
+async fn identity_header_in_any_spelling_is_removed() {
+    each(headers::spelled).await;
+}
+
+#[tokio::test]
+async fn connection_header_of_client_removes_no_identity() {
+    each(headers::nominated).await;
+}
+
+#[tokio::test]
+async fn upgrade_reaches_upstream_for_websocket_only() {
+    each(headers::upgraded).await;
+}
+
+#[tokio::test]
+async fn identity_in_trailers_never_reaches_upstream() {
+    each(headers::trailed).await;
+}
+
+#[tokio::test]
+async fn gateway_listens_on_loopback_only() {
+    each(table::loopback).await;
 }

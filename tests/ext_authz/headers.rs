@@ -51,12 +51,22 @@ async fn the_header_that_held_the_key_is_removed_on_request_and_no_other_is() {
     assert_eq!((answer.status, answer.remove.len()), (401, 0), "a refusal changes nothing");
 }
 
+/// Characters of a header name that CGI of some servers reads as the separator, but `-`, `_` and `.`.
+const OTHER_SEPARATORS: &str = "!#$%&'*+^`|~";
+
 /// A name in every spelling of its separators, in lower, upper and mixed case.
 fn spellings(name: &str) -> Vec<String> {
     let mut all = vec![String::new()];
     for c in name.chars() {
         let choices = if c == '-' { vec!['-', '_', '.'] } else { vec![c] };
         all = all.iter().flat_map(|head| choices.iter().map(move |c| format!("{head}{c}"))).collect();
+    }
+    for separator in OTHER_SEPARATORS.chars().map(String::from) {
+        all.extend([
+            name.replace('-', &separator),
+            name.replacen('-', &separator, 1),
+            name.replacen('-', &separator, 2),
+        ]);
     }
     let mixed = |name: &String| {
         name.chars().enumerate().map(|(at, c)| if at % 2 == 0 { c.to_ascii_uppercase() } else { c }).collect()

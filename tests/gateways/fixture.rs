@@ -5,10 +5,6 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use axum::Router;
-use axum::extract::Request;
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 
 use super::support::cluster::Cluster;
@@ -16,6 +12,7 @@ use super::support::keywright::Running;
 use super::support::process::{Process, free_ports, output};
 use super::support::space::Space;
 use super::support::{self, eventually, http};
+use super::upstream;
 
 /// What all tests of this binary share.
 pub struct Stage {
@@ -30,6 +27,8 @@ pub struct Kind {
     port: &'static str,
     /// What tells it the method over HTTP.
     method_header: &'static str,
+    /// Accepts HTTP/2 without TLS.
+    speaks_h2c: bool,
     run: fn(&Path) -> (&'static str, Vec<String>),
 }
 
@@ -38,6 +37,7 @@ pub const ENVOY: Kind = Kind {
     files: &["envoy.yaml"],
     port: "10000",
     method_header: "X-Original-Method",
+    speaks_h2c: true,
     run: |dir| run_envoy(&dir.join("envoy.yaml")),
 };
 
@@ -46,6 +46,7 @@ pub const ENVOY_OVER_HTTP: Kind = Kind {
     files: &["envoy-http.yaml"],
     port: "10001",
     method_header: "X-Original-Method",
+    speaks_h2c: true,
     run: |dir| run_envoy(&dir.join("envoy-http.yaml")),
 };
 
@@ -54,6 +55,7 @@ pub const NGINX: Kind = Kind {
     files: &["nginx.conf", "keywright-ask.conf", "keywright-headers.conf", "keywright-identity.conf"],
     port: "8080",
     method_header: "X-Original-Method",
+    speaks_h2c: false,
     run: |dir| {
         // One process, so that none outlives the test.
         let settings = "daemon off; master_process off; pid nginx.pid; error_log stderr warn;";
@@ -67,6 +69,7 @@ pub const CADDY: Kind = Kind {
     files: &["Caddyfile"],
     port: "8081",
     method_header: "X-Original-Method",
+    speaks_h2c: false,
     run: |dir| {
         let config = dir.join("Caddyfile").display().to_string();
         ("caddy", ["run", "--adapter", "caddyfile", "--config", &config].map(str::to_owned).to_vec())
@@ -78,6 +81,7 @@ pub const TRAEFIK: Kind = Kind {
     files: &["traefik.yaml", "traefik-routes.yaml"],
     port: "8082",
     method_header: "X-Forwarded-Method",
+    speaks_h2c: true,
     run: |dir| ("traefik", vec![format!("--configFile={}", dir.join("traefik.yaml").display())]),
 };
 
@@ -95,40 +99,21 @@ pub struct Gateway {
     /// Of its own: a test may take them away.
     pub verifiers: Vec<Arc<Running>>,
     method_header: &'static str,
+    pub speaks_h2c: bool,
 }
 
 pub async fn stage() -> &'static Stage {
     static STAGE: OnceCell<Stage> = OnceCell::const_new();
     STAGE
-        .get_or_init(async || Stage { cluster: support::stage::stage().await.cluster, upstream: upstream().await })
+        .get_or_init(async || Stage {
+            cluster: support::stage::stage().await.cluster,
+            upstream: upstream::start().await,
+        })
         .await
 }
 
 fn method_header(name: &str) -> String {
     format!("--method-header={name}")
-}
-
-/// Answers with what it was sent: method, path, and every header under the name that it came by.
-async fn upstream() -> String {
-    let echo = async |request: Request| {
-        let headers: Vec<Value> = request
-            .headers()
-            .iter()
-            .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
-            .collect();
-        json!({"method": request.method().as_str(), "path": request.uri().path(), "headers": headers}).to_string()
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    // A runtime of its own: that of a test ends with the test.
-    let listener = listener.into_std().unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            axum::serve(TcpListener::from_std(listener).unwrap(), Router::new().fallback(echo)).await.unwrap();
-        });
-    });
-    address
 }
 
 /// Where the gateways' programs are; they are fetched once.
@@ -169,7 +154,7 @@ impl Stage {
     /// texts of the files replaced by others.
     pub async fn start_with(&self, kind: &Kind, verifiers: usize, changes: &[(&str, &str)]) -> Gateway {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let &Kind { name, method_header, .. } = kind;
+        let &Kind { name, method_header, speaks_h2c, .. } = kind;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = self.cluster.plane.dir.join(format!("{name}-{number}"));
         std::fs::create_dir_all(&dir).unwrap();
@@ -204,7 +189,7 @@ impl Stage {
             http::get(&address, "/nothing", &[]).await.map(drop)
         })
         .await;
-        Gateway { name, address, space, process, verifiers: running, method_header }
+        Gateway { name, address, space, process, verifiers: running, method_header, speaks_h2c }
     }
 
     /// Stops a gateway's verifier as Kubernetes does, and starts another where it was.

@@ -1,6 +1,7 @@
 //! What must be true behind every gateway.
 
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 
 use super::fixture::{Gateway, Stage};
 use super::support::http::{Answer, send};
@@ -30,8 +31,8 @@ const ORDINARY: [(&str, &str); 4] = [
 ];
 
 /// What the upstream was sent under any spelling of a name.
-fn sent(answer: &Answer, name: &str) -> Vec<String> {
-    let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '.'], "-");
+pub fn sent(answer: &Answer, name: &str) -> Vec<String> {
+    let plain = |name: &str| name.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let echo = answer.json();
     let headers = echo["headers"].as_array().unwrap().iter();
     let same = headers.filter(|header| plain(header[0].as_str().unwrap()) == name);
@@ -238,10 +239,18 @@ pub async fn bytes(_: &Stage, gateway: &Gateway) {
     let key = gateway.space.ready_key("storefront").await;
     eventually_passes(gateway, "/orders", &key).await;
     for (key, statuses) in [(key.as_str(), [200, 400]), ("nonsense", [401, 400])] {
-        // Caddy answers an empty 200 under a name that is not its own.
         let host = &gateway.address;
         let head = format!(" HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nX-API-Key: {key}\r\n\r\n");
         let answer = send(&gateway.address, &[b"GET /orders/\xff\xfe", head.as_bytes()].concat()).await.unwrap();
         assert!(statuses.contains(&answer.status), "{}: {answer:?}", gateway.name);
+    }
+}
+
+/// The files name an address; a server on every interface would answer at any other of the machine.
+pub async fn loopback(_: &Stage, gateway: &Gateway) {
+    let port = gateway.address.rsplit_once(':').unwrap().1;
+    for elsewhere in ["127.0.0.2", "[::1]"] {
+        let connected = TcpStream::connect(format!("{elsewhere}:{port}")).await;
+        assert!(connected.is_err(), "{} answers on {elsewhere}", gateway.name);
     }
 }

@@ -110,14 +110,15 @@ impl<'r> Headers<'r> {
             .map(|Header { value, raw_value, .. }| &**if raw_value.is_empty() { value } else { raw_value })
     }
 
-    /// What looks like an identity header of ours to some server behind the gateway, in whatever spelling.
+    /// Names that some server behind the gateway reads as an identity header. CGI reads each character but letters and
+    /// digits as `_`; lighttpd does so with all of them, others with some.
     fn spoofed(&self) -> Vec<Bytes> {
-        let plain = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
+        let folded = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
         let prefix = IDENTITY_PREFIX.as_bytes();
-        let looks_like_ours = |name: &[u8]| {
-            name.len() >= prefix.len() && name.iter().zip(prefix).all(|(byte, expected)| plain(*byte) == *expected)
+        let is_identity = |name: &[u8]| {
+            name.len() >= prefix.len() && name.iter().zip(prefix).all(|(byte, expected)| folded(*byte) == *expected)
         };
-        self.0.iter().filter(|header| looks_like_ours(&header.key)).map(|header| header.key.clone()).collect()
+        self.0.iter().filter(|header| is_identity(&header.key)).map(|header| header.key.clone()).collect()
     }
 }
 

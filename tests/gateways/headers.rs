@@ -171,10 +171,9 @@ pub async fn upgraded(_: &Stage, gateway: &Gateway) {
 
 pub async fn trailed(_: &Stage, gateway: &Gateway) {
     let full = keys(gateway).await.full;
-    let of = |names: &[String]| names.iter().map(|name| format!("{name}: spoofed\r\n")).collect::<String>();
     for separator in SEPARATORS.chars() {
         let names = spellings(separator);
-        let body = format!("4\r\nbody\r\n0\r\n{}\r\n", of(&names));
+        let body = format!("4\r\nbody\r\n0\r\n{}: spoofed\r\n\r\n", names.join(": spoofed\r\n"));
         for announced in [names.join(", "), IDENTITY.join(","), "X-Checksum".to_owned(), String::new()] {
             let lines = [("Connection", "close"), ("Transfer-Encoding", "chunked"), ("Trailer", &announced)];
             let lines = if announced.is_empty() { &lines[..2] } else { &lines };

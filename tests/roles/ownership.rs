@@ -79,11 +79,17 @@ pub fn attempts<K: Resource<DynamicType = ()> + 'static>(
             }
         };
     for disables in [false, true] {
-        HARMLESS.into_iter().for_each(|one| row(one, disables, switchers, &WAYS));
-        CHANGES.into_iter().for_each(|one| row(one, disables, claimants, &WAYS));
+        for one in HARMLESS {
+            row(one, disables, switchers, &WAYS);
+        }
+        for one in CHANGES {
+            row(one, disables, claimants, &WAYS);
+        }
         // The entry of the writer gets the API server's clock.
         let answers = if disables { claimants } else { switchers };
-        IN_A_WRITE.into_iter().for_each(|one| row(one, disables, answers, &WAYS[..3]));
+        for one in IN_A_WRITE {
+            row(one, disables, answers, &WAYS[..3]);
+        }
     }
     row(CLAIM, false, claimants, &WAYS);
     // The API server leaves a changed field to its writer alone: the entry of the request is gone.

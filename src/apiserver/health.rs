@@ -1,7 +1,7 @@
 //! Watches that fail, for `/readyz`, metrics and alerts. A watch that fails looks like a quiet one, so each failure is kept
 //! until the watch works again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ pub struct WatchHealth(Arc<Mutex<State>>);
 struct State {
     /// By name of the watch. Absent while it works.
     failing: BTreeMap<String, (Instant, Failure)>,
-    watches: BTreeMap<String, ()>,
+    watches: BTreeSet<String>,
     unreadable: BTreeMap<String, u64>,
 }
 
@@ -98,7 +98,7 @@ impl WatchHealth {
     /// Records that a request of this stage succeeded. A list alone does not show that watches work.
     pub fn works(&self, watch: &str, stage: Stage) {
         let mut state = self.state();
-        state.watches.entry(watch.to_owned()).or_default();
+        state.watches.insert(watch.to_owned());
         if stage == Stage::Watch || state.failing.get(watch).is_some_and(|(_, failure)| failure.stage == stage) {
             state.failing.remove(watch);
         }
@@ -139,8 +139,8 @@ impl Collector for WatchHealth {
         let gauge = ConstGauge::new(0.0);
         let mut family =
             encoder.encode_descriptor("keywright_watch_failing", help, Some(&Unit::Seconds), gauge.metric_type())?;
-        for watch in state.watches.keys().chain(state.failing.keys().filter(|name| !state.watches.contains_key(*name)))
-        {
+        let known: BTreeSet<&String> = state.watches.iter().chain(state.failing.keys()).collect();
+        for watch in known {
             let since = state.failing.get(watch).map(|(since, _)| since.elapsed().as_secs_f64());
             ConstGauge::new(since.unwrap_or(0.0)).encode(family.encode_family(&[("watch", watch.as_str())])?)?;
         }

@@ -47,7 +47,7 @@ impl Page {
 /// Reader of an answer's body.
 pub type Reader = BufReader<Box<dyn Read + Send>>;
 
-/// Sends a request and parses the body of its answer. serde_json pulls, so that takes a thread that may block.
+/// Sends a request and parses the body of its answer. `serde_json` pulls, so that takes a thread that may block.
 pub async fn stream<T: Send + 'static>(
     client: &Client,
     request: http::Request<Vec<u8>>,

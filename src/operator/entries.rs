@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Client, ResourceExt};
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions};
+use kube::{Client, ResourceExt};
 use thiserror::Error;
 
 use super::write;

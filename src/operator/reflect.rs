@@ -31,7 +31,7 @@ pub enum Change<'c, K> {
     /// Deleted.
     Deleted(&'c K),
     /// Added or changed, and cannot be parsed by this version. A copy that could be parsed is no longer in the store.
-    Unreadable(Unreadable),
+    Unreadable(Box<Unreadable>),
     /// Deleted, and could not be parsed.
     UnreadableDeleted(&'c ObjectMeta),
 }
@@ -104,7 +104,7 @@ where
         if let Some(before) = self.stored(meta) {
             self.objects.write(&Event::Delete(K::clone(&before)));
         }
-        (self.take)(Change::Unreadable(unreadable));
+        (self.take)(Change::Unreadable(Box::new(unreadable)));
     }
 }
 

@@ -53,6 +53,8 @@ pub enum WriteOutcome {
 pub enum Sight {
     /// The Secret, in this version.
     Ours(Written),
+    /// The Secret, in this version; its annotation claims a serial above every one that was minted.
+    Claimed(Written),
     /// The Secret; a user made it immutable.
     Frozen,
     /// Nothing.
@@ -166,45 +168,37 @@ impl Secrets {
         delivery: &Delivery,
     ) -> Result<Sight, kube::Error> {
         let uid = delivery.ended.is_none().then_some(delivery.uid.as_str());
-        let seen = match self.try_to_update(key, Some(serial), delivery, (uid, None)).await? {
-            Err(Refusal::Newer) => self.see_claimed(key, last_serial, delivery, uid).await?,
-            seen => seen,
-        };
-        match (seen, uid) {
-            (Ok(seen), _) => Ok(Sight::Ours(seen)),
-            (Err(Refusal::Immutable), Some(_)) => Ok(Sight::Frozen),
+        match self.try_to_update(key, Some(serial), delivery, (uid, None)).await? {
+            Ok(seen) => Ok(Sight::Ours(seen)),
+            Err(Refusal::Newer) => self.see_claimed(key, last_serial, delivery, uid).await,
+            Err(Refusal::Immutable) if uid.is_some() => Ok(Sight::Frozen),
             // Only its uid tells whether it is this key's, for no policy is asked about it.
-            (Err(Refusal::Immutable), None) => {
+            Err(Refusal::Immutable) => {
                 let same = self.try_to_update(key, Some(serial), delivery, (Some(&delivery.uid), None)).await?;
                 Ok(if same == Err(Refusal::Immutable) { Sight::Frozen } else { Sight::Other })
             }
             // The chart's limits concern labels, and this write has none of users. If they refuse it, it stays.
-            (Err(Refusal::NotAllowed), _) => Ok(Sight::Frozen),
-            (Err(Refusal::NotThere), _) => Ok(Sight::Nothing),
+            Err(Refusal::NotAllowed) => Ok(Sight::Frozen),
+            Err(Refusal::NotThere) => Ok(Sight::Nothing),
             // Another uid, another type, or another owner.
-            (Err(Refusal::Exists | Refusal::NotOurs), _) => Ok(Sight::Other),
-            (Err(Refusal::Newer), _) => Ok(Sight::Changed),
+            Err(Refusal::Exists | Refusal::NotOurs) => Ok(Sight::Other),
         }
     }
 
-    /// Returns the version of a Secret that claims more than every minted serial, and [`Refusal::NotOurs`] if it claims less.
+    /// The same of a Secret that claims a higher serial than the newest delivered value has.
     async fn see_claimed(
         &self,
         key: &ApiKey,
         last_serial: u64,
         delivery: &Delivery,
         uid: Option<&str>,
-    ) -> Result<Result<Written, Refusal>, kube::Error> {
-        let seen = match self.try_to_update(key, None, delivery, (uid, None)).await? {
-            Ok(seen) => seen,
-            refused => return Ok(refused),
-        };
+    ) -> Result<Sight, kube::Error> {
+        let Ok(seen) = self.try_to_update(key, None, delivery, (uid, None)).await? else { return Ok(Sight::Changed) };
         let in_this_version = (Some(seen.delivery.uid.as_str()), Some(seen.version.clone()));
         Ok(match self.try_to_update(key, Some(last_serial), delivery, in_this_version).await? {
-            Err(Refusal::Newer) => Ok(seen),
-            Ok(_) => Err(Refusal::NotOurs),
-            Err(Refusal::Exists) => Err(Refusal::Newer),
-            Err(refusal) => Err(refusal),
+            Err(Refusal::Newer) => Sight::Claimed(seen),
+            Ok(_) => Sight::Other,
+            Err(_) => Sight::Changed,
         })
     }
 

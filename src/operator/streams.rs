@@ -310,7 +310,7 @@ impl<C: Fn()> Place<'_, C> {
             Change::Unreadable(unreadable) => {
                 let metadata = unreadable.metadata.clone();
                 // First, so that a neighbouring account that is woken does not count as alone.
-                let wake = switch.unreadable.add::<K>(unreadable);
+                let wake = switch.unreadable.add::<K>(*unreadable);
                 self.gone::<K>(&metadata);
                 switch.send(wake.into_iter().collect());
             }

@@ -79,15 +79,20 @@ pub async fn execute(
     Ok(outcome)
 }
 
-/// Takes away a Secret that was shown for its time, in the version in which it was seen. The entry is written in between,
-/// also where it is noted already that the Secret was revealed. An operator that has put the next value there before, and
-/// has not marked it, loses the swap and writes it again; one that puts it there later changes the version.
+/// Takes away a Secret that was shown for its time, in the version in which it was seen, after that is noted: whoever comes
+/// after a crash then goes on with it. Where a user has raised its serial, it cannot be told from one that holds the next
+/// value, so the entry is written in any case. An operator that has put the next value there, and has not marked it, loses the
+/// swap then; one that puts it there later changes the version.
 async fn conceal(context: &Context, key: &ApiKey, stored: Stored) -> Result<Stored, Error> {
-    let Sight::Ours(seen) = observe::sight(context, key, Some(&stored.entry)).await? else {
-        return Err(StoreError::Lost.into());
-    };
     let revealed = stored.entry.ended(Ended::Revealed);
-    let stored = context.entries.replace_before_blanking(&stored, &revealed, seen.version()).await?;
+    let (stored, seen) = match observe::sight(context, key, Some(&stored.entry)).await? {
+        Sight::Ours(seen) if revealed == stored.entry => (stored, seen),
+        Sight::Ours(seen) => (context.entries.replace(&stored, &revealed).await?, seen),
+        Sight::Claimed(seen) => {
+            (context.entries.replace_before_blanking(&stored, &revealed, seen.version()).await?, seen)
+        }
+        Sight::Frozen | Sight::Nothing | Sight::Other | Sight::Changed => return Err(StoreError::Lost.into()),
+    };
     match context.secrets.take_away(key, stored.entry.last_serial, &seen).await? {
         Removal::Gone => Ok(stored),
         Removal::Changed | Removal::Frozen | Removal::NotOurs => Err(StoreError::Lost.into()),

@@ -33,7 +33,7 @@ pub async fn secret(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> R
         }
         Some((delivery, _)) if delivery.ended != Some(Ended::Removed) => {
             Ok(Some(match sight(context, key, entry).await? {
-                Sight::Ours(_) => Presence::Present,
+                Sight::Ours(_) | Sight::Claimed(_) => Presence::Present,
                 Sight::Frozen => Presence::Frozen,
                 Sight::Nothing => Presence::Missing,
                 Sight::Other => Presence::Other,

@@ -42,7 +42,7 @@ pub enum Rule {
     UndoByVersion,
     /// That a Secret was shown is noted before it is concealed.
     RevealedIsNotedFirst,
-    /// The entry is written between the look at the Secret and the write that blanks it.
+    /// The entry is written between the look at a Secret that claims more than was minted, and the write that blanks it.
     EntryWrittenBetween,
     /// It is blanked in the version that was looked at.
     BlankedAsSeen,
@@ -156,8 +156,8 @@ enum Operator {
 /// `Sight` in `operator/secrets.rs`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
-    /// The uid and the version of it.
-    Ours(u8, u8),
+    /// The uid and the version of it, and whether it claims more than was minted.
+    Ours(u8, u8, bool),
     Missing,
     Other,
 }
@@ -405,7 +405,8 @@ impl<const N: usize> Model for Issuing<N> {
 
     fn is_goal(&self, state: &State<N>) -> bool {
         // What a user has put in the way stays in the way until a user removes it.
-        let is_blocked = |secret: Secret| !secret.is_ours || (!self.once && secret.claims == RAISED);
+        let is_concealed = self.once && state.entry.is_some_and(|entry| entry.secret.is_some());
+        let is_blocked = |secret: Secret| !secret.is_ours || (secret.claims == RAISED && !is_concealed);
         self.is_at_rest(state) || state.secret.is_some_and(is_blocked)
     }
 }

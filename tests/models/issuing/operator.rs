@@ -21,7 +21,8 @@ impl<const N: usize> Issuing<N> {
         // A serial above all that were minted is a user's.
         let is_being_delivered = !self.is_admitted(there, delivery.serial) && self.is_admitted(there, entry.serial);
         let is_other = is_another || !self.is_ours(there) || is_being_delivered;
-        Some(if is_other { Sight::Other } else { Sight::Ours(there.uid, there.version) })
+        let is_raised = !self.is_admitted(there, entry.serial);
+        Some(if is_other { Sight::Other } else { Sight::Ours(there.uid, there.version, is_raised) })
     }
 
     /// `plan`
@@ -131,12 +132,12 @@ impl<const N: usize> Issuing<N> {
         }
     }
 
-    /// What was looked at is what is blanked, with a write of the entry between both.
+    /// What was looked at is what is blanked, with a write of the entry between both where it claims too much.
     fn look_again(&self, state: &State<N>, read: Entry, then: Then) -> Operator {
-        let Some(Sight::Ours(uid, version)) = self.see(state, read) else { return Operator::Idle };
+        let Some(Sight::Ours(uid, version, is_raised)) = self.see(state, read) else { return Operator::Idle };
         let is_noted = read.secret.is_some_and(|delivery| delivery.ended == Some(Ended::Revealed));
         let is_noted = is_noted || !self.keeps(Rule::RevealedIsNotedFirst);
-        if is_noted && (!self.keeps(Rule::EntryWrittenBetween) || !self.keeps(Rule::RevealedIsNotedFirst)) {
+        if is_noted && !(is_raised && self.keeps(Rule::EntryWrittenBetween)) {
             return Operator::Blank { read, then, uid, version };
         }
         Operator::NoteRevealed { read, then, uid, version }

@@ -14,7 +14,7 @@ use keywright::verifier::decide::decide;
 use keywright::verifier::question::Question;
 
 /// Rooms that decide. They may know the types of the API, and neither a client nor a server.
-const PURE: [&str; 27] = [
+const PURE: [&str; 28] = [
     "src/access",
     "src/api",
     "src/key",
@@ -26,6 +26,7 @@ const PURE: [&str; 27] = [
     "src/operator/enforcement/lease.rs",
     "src/operator/enforcement/words.rs",
     "src/operator/queue.rs",
+    "src/operator/refusal.rs",
     "src/operator/router.rs",
     "src/verifier/activity/fold.rs",
     "src/verifier/activity/ledger.rs",
@@ -75,8 +76,7 @@ const SHARED_PARSERS: [&str; 10] = [
     "DynamicObject",
     "PartialObjectMeta",
     "ObjectList",
-    "runtime::watcher::watcher",
-    "watcher(",
+    "runtime::watcher::{",
     ".request::<",
     "request_status",
 ];

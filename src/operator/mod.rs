@@ -34,6 +34,7 @@ mod leader;
 mod metrics;
 mod queue;
 mod reflect;
+mod refusal;
 mod secrets;
 mod site_ids;
 mod streams;

@@ -7,9 +7,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
-use kube::core::Status;
 use kube::{Client, ResourceExt};
 
+use super::refusal::{Refusal, refusal, words};
 use super::write::{self, wipe};
 use crate::api::{ApiKey, SecretItem, names};
 use crate::apiserver::Collection;
@@ -88,21 +88,6 @@ pub enum Found {
     /// Another, or one with another value.
     Other,
 }
-
-/// Why a full write of ours was refused, where that says what is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    Exists,
-    NotThere,
-    NotOurs,
-    /// The policy's: its annotation claims a higher serial than the value that was to be written.
-    Newer,
-    Immutable,
-    NotAllowed,
-}
-
-/// What the policy says of a serial that is lower than the one that is there.
-const NEWER: &str = "this Secret holds a newer value already";
 
 /// How often a write goes back and forth between "exists" and "is not there" before it is left to the next attempt.
 const ATTEMPTS: usize = 4;
@@ -334,75 +319,5 @@ fn written(name: &str, answer: &ObjectMeta) -> Written {
     Written {
         delivery: Delivery { name: name.to_owned(), uid: answer.uid.clone().unwrap_or_default(), ended: None },
         version: answer.resource_version.clone().unwrap_or_default(),
-    }
-}
-
-/// Reads a refusal. Its words are the API server's, tested against the real one.
-fn refusal(error: &kube::Error) -> Option<Refusal> {
-    let kube::Error::Api(status) = error else { return None };
-    let Status { code, message, .. } = &**status;
-    match code {
-        404 if is_namespace(status) => None,
-        404 => Some(Refusal::NotThere),
-        409 => Some(Refusal::Exists),
-        _ if message.contains(names::OPERATOR_SECRETS_POLICY) && message.contains(NEWER) => Some(Refusal::Newer),
-        _ if message.contains(names::OPERATOR_SECRETS_POLICY) => {
-            let is_limit = message.contains(names::DELIVERED_SECRETS_VALUE);
-            Some(if is_limit { Refusal::NotAllowed } else { Refusal::NotOurs })
-        }
-        // The type cannot change, so a Secret of another type answers this; whether it is immutable too is of no matter.
-        422 if message.contains("type: Invalid value") => Some(Refusal::NotOurs),
-        422 if message.contains("when `immutable` is set") => Some(Refusal::Immutable),
-        _ => None,
-    }
-}
-
-/// The message of a policy in a refusal.
-fn words(error: &kube::Error) -> String {
-    let kube::Error::Api(status) = error else { return String::new() };
-    status.message.rsplit_once("denied request: ").map_or("", |(_, words)| words).to_owned()
-}
-
-/// The namespace itself is gone.
-fn is_namespace(status: &Status) -> bool {
-    status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    fn answered(code: u16, message: &str) -> kube::Error {
-        kube::Error::Api(Status::failure(message, "").with_code(code).boxed())
-    }
-
-    #[test]
-    fn refusals_tell_what_is_there() {
-        for (code, message, expected) in [
-            (404, "secrets \"a\" not found", Some(Refusal::NotThere)),
-            (409, "secrets \"a\" already exists", Some(Refusal::Exists)),
-            (422, "Secret \"a\" is invalid: type: Invalid value: \"x\": field is immutable", Some(Refusal::NotOurs)),
-            (
-                422,
-                "secrets \"a\" is forbidden: ValidatingAdmissionPolicy 'keywright-operator-secrets' with binding …",
-                Some(Refusal::NotOurs),
-            ),
-            (
-                422,
-                "… ValidatingAdmissionPolicy 'keywright-operator-secrets' with binding … denied request: deliveredSecrets.labels of …",
-                Some(Refusal::NotAllowed),
-            ),
-            (
-                403,
-                "ValidatingAdmissionPolicy 'keywright-operator-secrets' … denied request: this Secret holds a newer value already",
-                Some(Refusal::Newer),
-            ),
-            (422, "data: Forbidden: field is immutable when `immutable` is set", Some(Refusal::Immutable)),
-            (403, "secrets is forbidden: exceeded quota", None),
-            (500, "etcd is slow", None),
-        ] {
-            assert_eq!(refusal(&answered(code, message)), expected, "{message}");
-        }
     }
 }

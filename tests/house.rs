@@ -69,7 +69,7 @@ fn the_pure_rooms_know_no_client_and_no_server() {
 }
 
 /// Types and calls that parse `ObjectMeta`, `managedFields` included, or whole lists: bytes of one tenant in a path of all.
-const SHARED_PARSERS: [&str; 10] = [
+const SHARED_PARSERS: [&str; 9] = [
     "Api::",
     "Api<",
     "DeserializeGuard",

@@ -139,7 +139,8 @@ fn whoever_keeps_connections_open_finds_each_verifier_that_is_ready_by_its_own_a
 
 #[test]
 fn a_verifier_that_nobody_asks_over_grpc_need_not_listen_there() {
-    let rendered = render(&["verifier.grpc.enabled=false"]);
+    let callers = r#"networkPolicy.callers=[{"podSelector":{"matchLabels":{"app":"nginx"}}}]"#;
+    let rendered = render(&["verifier.grpc.enabled=false", callers]);
     let container = &deployment(&rendered, "verifier")["template"]["spec"]["containers"][0];
     assert!(container["args"].as_array().unwrap().contains(&json!("--grpc-listen=off")), "{container}");
     let policy = &rendered.the("NetworkPolicy", "keywright-verifier")["spec"]["ingress"];

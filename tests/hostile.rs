@@ -30,7 +30,7 @@ struct Person {
 }
 
 impl Person {
-    /// Binds the ClusterRole in the namespace to a user of the same name.
+    /// Binds the cluster role in the namespace to a user of the same name.
     async fn with_role(cluster: &Cluster, space: &Space, role: &str) -> Self {
         let (flag, user) = (format!("--clusterrole={role}"), format!("--user={role}"));
         cluster.plane.kubectl(&["create", "rolebinding", role, &flag, &user, "-n", &space.name]).unwrap();

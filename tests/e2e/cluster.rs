@@ -14,7 +14,7 @@ use super::support::{Result, eventually};
 pub const NAMESPACE: &str = "keywright-e2e";
 /// One that is deleted while Keywright is not there.
 pub const LEAVING: &str = "keywright-e2e-leaving";
-/// Admits the gateway of this run to the verifier, on clusters that enforce NetworkPolicies.
+/// Admits the gateway of this run to the verifier, on clusters that enforce network policies.
 const CALLERS: &str = r#"--set-json=networkPolicy.callers=[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"keywright-e2e"}}}]"#;
 /// Where the chart goes.
 pub const SYSTEM: &str = "keywright-system";

@@ -200,7 +200,7 @@ async fn a_namespace_without_rights_is_said_and_keeps_nobody_but_its_verifiers_f
     let operator = land.operator(&both, &[]).await;
     new_key(&land.shop, "beside").await;
     let log = std::fs::read_to_string(&operator.log).unwrap();
-    assert!(log.contains("take it out") && log.contains(&land.elsewhere.name), "{log}");
+    assert!(log.contains("remove it from the list") && log.contains(&land.elsewhere.name), "{log}");
     let verifier = land.verifier(&both, &[]).await;
     let says = [&*format!("in {}: ", land.elsewhere.name), "--watch-namespaces"];
     eventually("the verifier says what to do", async || {

@@ -124,8 +124,8 @@ impl World {
             Step::Call { key, allowed } => {
                 let id = self.ids[key];
                 let usage = self.held[key].get_or_insert_with(|| usage(&mut self.ledger, id));
-                if usage.count(if allowed { Code::Ok } else { Code::Disabled }, 1) {
-                    self.ledger.touch(id, &subject(id), usage, self.now);
+                if let Some(rank) = usage.count(if allowed { Code::Ok } else { Code::Disabled }, 1) {
+                    self.ledger.touch(id, &subject(id), usage, rank, self.now);
                 }
                 let counted = &mut self.counted[key];
                 *if allowed { &mut counted.0 } else { &mut counted.1 } += 1;

@@ -37,8 +37,8 @@ impl World {
 
     fn call(&mut self, key: usize) {
         let (id, usage) = &self.usages[key];
-        if usage.count(Code::Ok, u32::try_from(self.now / SECOND).unwrap()) {
-            self.ledger.touch(*id, &subject(*id), usage, self.now);
+        if let Some(rank) = usage.count(Code::Ok, u32::try_from(self.now / SECOND).unwrap()) {
+            self.ledger.touch(*id, &subject(*id), usage, rank, self.now);
         }
     }
 

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::usage::{Totals, Usage};
+use super::usage::{Rank, Totals, Usage};
 use crate::key::KeyId;
 use crate::verifier::fence::Moment;
 use crate::verifier::subject::{Subject, Uid};
@@ -21,16 +21,40 @@ const REST: Duration = Duration::from_mins(1);
 /// How long a key rests after a first write that did not work; twice as long each time, up to the rest between two.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// One of this many turns is for refusals while uses wait too.
+const REFUSALS: u64 = 4;
+
 /// The keys that were used lately.
 #[derive(Default)]
 pub struct Ledger {
     keys: HashMap<Owner, Tally>,
-    /// Whose turn it is when, the one that waits for longest first. A key may stand here more than once; what counts is its
-    /// state.
-    queue: BTreeMap<Tick, VecDeque<Owner>>,
+    queues: Queues,
+    /// Turns given so far.
+    turns: u64,
     /// The number of the last write of any key. No two writes of this process have the same: of a key that was forgotten in
     /// between an old one may stand in the status, and must not pass for a new one that did not arrive.
     sequence: i64,
+}
+
+/// Whose turn it is when, the one that waits for longest first. A key may be queued more than once; its state decides which
+/// entry is valid.
+type Queue = BTreeMap<Tick, VecDeque<Owner>>;
+
+#[derive(Default)]
+struct Queues {
+    /// Keys of which at least one call is to be written that passed.
+    uses: Queue,
+    /// Keys of which only refused calls are to be written.
+    refusals: Queue,
+}
+
+impl Queues {
+    fn of(&mut self, rank: Rank) -> &mut Queue {
+        match rank {
+            Rank::Use => &mut self.uses,
+            Rank::Refusal => &mut self.refusals,
+        }
+    }
 }
 
 /// Quarters of a second: the queue needs no finer time, and is much smaller so.
@@ -68,7 +92,7 @@ enum State {
     /// A call; and until then it is not written again.
     Resting(Moment),
     /// Its turn.
-    Queued(Tick),
+    Queued(Rank, Tick),
 }
 
 /// What most keys do not have.
@@ -162,17 +186,18 @@ impl Ledger {
         usage
     }
 
-    /// There is something to write of a value.
-    pub fn touch(&mut self, id: KeyId, subject: &Arc<Subject>, usage: &Arc<Usage>, now: Moment) {
+    /// Queues the key of a value of which calls are to be written.
+    pub fn touch(&mut self, id: KeyId, subject: &Arc<Subject>, usage: &Arc<Usage>, rank: Rank, now: Moment) {
         let tally = self.tally(id, subject, usage);
         if tally.since == 0 {
             tally.since = now;
         }
         let gathered = now.saturating_add(nanos(GATHER));
         match tally.state {
-            State::Idle => self.queue(subject.uid(), gathered),
-            State::Resting(until) => self.queue(subject.uid(), gathered.max(until)),
-            State::Queued(_) => {}
+            State::Idle => self.queue(subject.uid(), rank, gathered),
+            State::Resting(until) => self.queue(subject.uid(), rank, gathered.max(until)),
+            State::Queued(known, tick) if known < rank => self.queue(subject.uid(), rank, tick * TICK),
+            State::Queued(..) => {}
         }
     }
 
@@ -186,19 +211,29 @@ impl Ledger {
         tally
     }
 
-    fn queue(&mut self, uid: Uid, due: Moment) {
+    fn queue(&mut self, uid: Uid, rank: Rank, due: Moment) {
         let Some((owner, _)) = self.keys.get_key_value(&uid) else { return };
         let (owner, tick) = (owner.clone(), due.div_ceil(TICK));
-        self.queue.entry(tick).or_default().push_back(owner);
+        let queue = self.queues.of(rank);
+        queue.entry(tick).or_default().push_back(owner);
         if let Some(tally) = self.keys.get_mut(&uid) {
-            tally.state = State::Queued(tick);
+            tally.state = State::Queued(rank, tick);
         }
     }
 
-    /// The key whose turn it is, if it is anybody's.
+    /// Returns the key whose turn it is: uses first, with a share of the turns for refusals.
     pub fn next(&mut self, now: Moment) -> Option<Turn> {
+        let is_for_refusals = self.turns % REFUSALS == REFUSALS - 1;
+        let (first, second) = if is_for_refusals { (Rank::Refusal, Rank::Use) } else { (Rank::Use, Rank::Refusal) };
+        let turn = self.next_of(first, now).or_else(|| self.next_of(second, now))?;
+        self.turns += 1;
+        Some(turn)
+    }
+
+    fn next_of(&mut self, rank: Rank, now: Moment) -> Option<Turn> {
         loop {
-            let mut first = self.queue.first_entry()?;
+            let queue = self.queues.of(rank);
+            let mut first = queue.first_entry()?;
             let tick = *first.key();
             if tick * TICK > now {
                 return None;
@@ -209,7 +244,9 @@ impl Ledger {
             };
             // It may be gone, or have been put elsewhere.
             let tally = self.keys.get_mut(&owner);
-            if let Some(tally) = tally.filter(|tally| matches!(tally.state, State::Queued(at) if at == tick)) {
+            if let Some(tally) =
+                tally.filter(|tally| matches!(tally.state, State::Queued(of, at) if of == rank && at == tick))
+            {
                 tally.state = State::Idle;
                 return Some(tally.turn(&owner.0, now));
             }
@@ -248,7 +285,7 @@ impl Ledger {
         match tally.state {
             State::Idle | State::Resting(_) => tally.state = State::Resting(rested),
             // Calls that came meanwhile wait for the key's rest to be over.
-            State::Queued(due) => self.queue(uid, rested.max(due * TICK)),
+            State::Queued(rank, due) => self.queue(uid, rank, rested.max(due * TICK)),
         }
     }
 
@@ -271,7 +308,8 @@ impl Ledger {
     fn again(&mut self, turn: &Turn, due: Moment) {
         let Some(tally) = self.keys.get_mut(&turn.uid) else { return };
         tally.since = if tally.since == 0 { turn.since } else { tally.since.min(turn.since) };
-        self.queue(turn.uid, due);
+        let rank = tally.rank();
+        self.queue(turn.uid, rank, due);
     }
 
     /// The key is gone.
@@ -281,16 +319,16 @@ impl Ledger {
 
     /// Puts everything that is not written in the queue: the last chance before the process ends.
     pub fn touch_all(&mut self) {
-        self.queue.clear();
+        self.queues = Queues::default();
         let mut unwritten = Vec::new();
         for (owner, tally) in &mut self.keys {
             tally.state = State::Idle;
             if !tally.is_written() {
-                unwritten.push(owner.0.uid());
+                unwritten.push((owner.0.uid(), tally.rank()));
             }
         }
-        for uid in unwritten {
-            self.queue(uid, 0);
+        for (uid, rank) in unwritten {
+            self.queue(uid, rank, 0);
         }
     }
 
@@ -303,7 +341,7 @@ impl Ledger {
             let is_over = match tally.state {
                 State::Idle => true,
                 State::Resting(until) => until <= now,
-                State::Queued(_) => false,
+                State::Queued(..) => false,
             };
             !is_over || !tally.is_written()
         });
@@ -312,7 +350,7 @@ impl Ledger {
 
     /// How many keys wait, and since when the one that waits for longest.
     pub fn waiting(&self) -> (usize, Option<Moment>) {
-        let waiting = || self.keys.values().filter(|tally| matches!(tally.state, State::Queued(_)));
+        let waiting = || self.keys.values().filter(|tally| matches!(tally.state, State::Queued(..)));
         (waiting().count(), waiting().map(|tally| tally.since).filter(|since| *since > 0).min())
     }
 }
@@ -336,6 +374,10 @@ impl Tally {
 
     fn rest(&mut self) -> &mut Rest {
         self.rest.get_or_insert_default()
+    }
+
+    fn rank(&self) -> Rank {
+        self.values().map(|held| held.usage.peek().rank()).max().unwrap_or(Rank::Refusal)
     }
 
     fn is_written(&self) -> bool {

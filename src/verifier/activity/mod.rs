@@ -90,8 +90,8 @@ impl Activity {
         if is_holder {
             self.note(usage, seconds, caller);
         }
-        if usage.count(code, seconds) {
-            self.ledger().touch(id, live.subject(), usage, now());
+        if let Some(rank) = usage.count(code, seconds) {
+            self.ledger().touch(id, live.subject(), usage, rank, now());
         }
         made
     }

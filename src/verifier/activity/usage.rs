@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{LazyLock, OnceLock};
 
 use crate::verifier::code::Code;
@@ -42,8 +42,8 @@ pub struct Usage {
     allowed: AtomicU32,
     denied: AtomicU32,
     last_used: AtomicU32,
-    /// Somebody knows that there is something to write down.
-    pending: AtomicBool,
+    /// [`Rank`] that the ledger knows of what is to be written; 0 is nothing.
+    pending: AtomicU8,
     /// `seconds << 8 | code`
     last_denied: AtomicU64,
     /// The first of the programs that called, as in [`Seen`].
@@ -99,10 +99,24 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Returns the priority of writing this.
+    pub fn rank(&self) -> Rank {
+        if self.allowed > 0 { Rank::Use } else { Rank::Refusal }
+    }
+
     /// Was nothing counted?
     pub fn is_nothing(&self) -> bool {
         (self.allowed, self.denied) == (0, 0)
     }
+}
+
+/// Priority of a write. Anyone who knows a key's public id can make refusals, so they come after uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// Refused calls only.
+    Refusal = 1,
+    /// At least one call passed.
+    Use = 2,
 }
 
 /// Of what calls.
@@ -115,8 +129,8 @@ pub enum Source {
 }
 
 impl Usage {
-    /// Counts a call. True when somebody must be told that there is something to write down.
-    pub fn count(&self, code: Code, now: Seconds) -> bool {
+    /// Counts a call. Returns the rank that the ledger does not know yet of what is to be written.
+    pub fn count(&self, code: Code, now: Seconds) -> Option<Rank> {
         let share = self.share();
         // When comes before how often: whoever sees the call sees its time. And that in one order with `pending`: or a call
         // could be counted too late to be seen and too early to tell anybody.
@@ -141,7 +155,10 @@ impl Usage {
                 None => drop(self.denied.fetch_add(1, Ordering::SeqCst)),
             }
         }
-        !self.pending.load(Ordering::SeqCst) && !self.pending.swap(true, Ordering::SeqCst)
+        let rank = if code == Code::Ok { Rank::Use } else { Rank::Refusal };
+        let is_new = self.pending.load(Ordering::SeqCst) < rank as u8
+            && self.pending.fetch_max(rank as u8, Ordering::SeqCst) < rank as u8;
+        is_new.then_some(rank)
     }
 
     /// Where this thread counts; `None` is where all of them do. Most keys are called seldom, and a line of its own for each
@@ -162,7 +179,7 @@ impl Usage {
 
     /// What there is, to be written down; whoever counts from now on tells somebody.
     pub fn take(&self) -> Totals {
-        self.pending.store(false, Ordering::SeqCst);
+        self.pending.store(0, Ordering::SeqCst);
         // Shares that were made just before are seen as well.
         fence(Ordering::SeqCst);
         self.peek()

@@ -6,6 +6,8 @@
 mod client;
 #[path = "ext_authz/headers.rs"]
 mod headers;
+#[path = "ext_authz/messages.rs"]
+mod messages;
 #[path = "ext_authz/ready.rs"]
 mod ready;
 #[path = "support/mod.rs"]

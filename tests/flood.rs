@@ -4,6 +4,8 @@
 
 #[path = "flood/keys.rs"]
 mod keys;
+#[path = "flood/memory.rs"]
+mod memory;
 #[path = "flood/silence.rs"]
 mod silence;
 #[path = "support/mod.rs"]

@@ -14,6 +14,8 @@ mod drain;
 mod frames;
 #[path = "serving/limits.rs"]
 mod limits;
+#[path = "serving/peers.rs"]
+mod peers;
 #[path = "serving/reload.rs"]
 mod reload;
 #[path = "serving/shapes.rs"]

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use keywright::server::memory::MemoryBudget;
 use keywright::server::{self, Limits, Shutdown, bind, serve};
 use keywright::telemetry::{self, LogFormat};
 use keywright::verifier;
 use keywright::verifier::access_log::AccessLog;
 use keywright::verifier::credential::Places;
+use keywright::verifier::ext_authz::ExtAuthz;
+use keywright::verifier::ext_authz::server::Server;
 use keywright::verifier::freshness::{Progress, WATCHES, now};
 use keywright::verifier::http::{self, Http};
 use keywright::verifier::metrics::Metrics;
@@ -33,7 +36,9 @@ pub async fn run(role: &str, keys: usize) {
     match role {
         "real" => {
             let service = service(keys);
-            let grpc = verifier::grpc_router(service.clone(), Places::default(), shutdown.clone());
+            let ext_authz = ExtAuthz::new(service.clone(), Places::default());
+            let authorization = Server::new(ext_authz, Server::LARGEST_MESSAGE);
+            let grpc = verifier::grpc_router(service.clone(), authorization, shutdown.clone());
             let method_header = Some(axum::http::HeaderName::from_static("x-original-method"));
             let http =
                 http::routes(Http { service, places: Places::default(), method_header, client_header: None }, || true);
@@ -64,17 +69,20 @@ fn service(keys: usize) -> Arc<Service> {
 
 async fn listen(http: impl server::Answers, grpc: Router, shutdown: Shutdown) {
     let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let (http_listener, grpc_listener) = (bind(any).await.unwrap(), bind(any).await.unwrap());
+    let (http_listener, grpc_listener) = (bind(any).unwrap(), bind(any).unwrap());
     let address = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap();
     println!("{} {}", address(&http_listener), address(&grpc_listener));
     std::thread::spawn(|| {
         let _ = stdin().lock().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
-    let limits = Limits { connections: 16_384 };
+    // The command line's defaults; all clients have one address here.
+    let memory = MemoryBudget::new(192 << 20, 100);
+    let limits = Limits { connections: 16_384, memory, head: Limits::HEAD, idle: Limits::IDLE };
+    let grpc_limits = Limits { head: Limits::GRPC_HEAD, ..limits.clone() };
     tokio::join!(
         serve(http_listener, http, limits, None, shutdown.clone()),
-        serve(grpc_listener, server::routed(grpc), limits, None, shutdown),
+        serve(grpc_listener, server::routed(grpc), grpc_limits, None, shutdown),
     );
 }
 

@@ -10,6 +10,7 @@ use axum::http::HeaderName;
 use super::duration;
 use crate::api::{Namespaces, namespace_name};
 use crate::server::TlsFiles;
+use crate::server::memory::MemoryBudget;
 use crate::verifier::activity::Sources;
 use crate::verifier::credential::Places;
 use crate::verifier::{self, Config};
@@ -88,6 +89,24 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_MAX_CONNECTIONS", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: u32,
 
+    /// Memory in MiB for connections to both listeners and for requests that are not answered yet. An HTTP/1 connection takes
+    /// 24 KiB to 408 KiB by the size of its heads, an HTTP/2 connection 1.2 MiB, one over gRPC 0.8 MiB. More is answered 503
+    #[arg(long, env = "KEYWRIGHT_CONNECTION_MEMORY", default_value_t = 192, value_name = "MIB", value_parser = clap::value_parser!(u32).range(8..=65_536))]
+    connection_memory: u32,
+
+    /// Percentage of the connection memory that one peer address (one /64 of IPv6) may take
+    #[arg(long, env = "KEYWRIGHT_PEER_SHARE", default_value_t = 50, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    peer_share: u8,
+
+    /// Largest gRPC message in KiB. A larger one is denied with status 413 and code `too_large`
+    #[arg(long, env = "KEYWRIGHT_MAX_MESSAGE", default_value_t = 256, value_name = "KIB", value_parser = clap::value_parser!(u32).range(8..=65_536))]
+    max_message: u32,
+
+    /// Time after which a connection without requests is closed, and maximum time for the head of a request. Use more than
+    /// gateways keep idle connections
+    #[arg(long, env = "KEYWRIGHT_IDLE_TIMEOUT", default_value = "75s", value_parser = idle_timeout)]
+    idle_timeout: Duration,
+
     /// The certificate for HTTP and gRPC, as PEM; it is read again when it changes
     #[arg(long, env = "KEYWRIGHT_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -99,6 +118,14 @@ pub(super) struct Args {
     /// Who issues the certificates of gateways, as PEM; with it, only gateways that show one are served
     #[arg(long, env = "KEYWRIGHT_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+const SHORTEST_IDLE: Duration = Duration::from_secs(1);
+
+fn bytes(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// An address, or `off`.
@@ -132,6 +159,11 @@ fn max_staleness(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn idle_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = duration::parse(text)?;
+    if timeout < SHORTEST_IDLE { Err(format!("{text} is too short: use 1s or more")) } else { Ok(timeout) }
+}
+
 impl Args {
     pub(super) async fn run(self) -> Result<(), super::Error> {
         let config = Config {
@@ -148,7 +180,10 @@ impl Args {
             activity_budget: self.activity_budget,
             access_log: self.access_log,
             shutdown_delay: self.shutdown_delay,
-            connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+            connections: bytes(self.max_connections),
+            memory: MemoryBudget::new(MIB * bytes(self.connection_memory), self.peer_share),
+            largest_message: KIB * bytes(self.max_message),
+            idle: self.idle_timeout,
             tls: self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles {
                 certificate,
                 key,

@@ -15,7 +15,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::api::Namespaces;
 use crate::apiserver::{Kind, WatchHealth};
 use crate::key::{Hasher, Pepper, SealingKey};
-use crate::server::{self, Admin, Limits, ServeError, Shutdown};
+use crate::server::{self, Admin, ServeError, Shutdown};
 
 pub mod api_key;
 
@@ -79,7 +79,7 @@ type NotReady = Arc<Mutex<Option<String>>>;
 /// When the admin address cannot be listened on, or no client can be made from the configuration there is.
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let client = server::connect().await?;
-    let listener = server::bind(config.admin).await?;
+    let listener = server::bind(config.admin)?;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let watches = WatchHealth::default();
@@ -94,7 +94,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     });
     let shutdown = Shutdown::on_signal(Duration::ZERO)?;
     let admin_server = {
-        let limits = Limits { connections: server::ADMIN_CONNECTIONS };
+        let limits = server::admin_limits();
         tokio::spawn(server::serve(listener, server::routed(admin.router()), limits, None, shutdown.clone()))
     };
     tokio::select! {

@@ -15,13 +15,19 @@ use kube::config::KubeconfigError;
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use thiserror::Error as ThisError;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+pub mod body;
 mod files;
+pub mod memory;
+mod metered;
+mod paced;
 mod serve;
 mod tls;
+
+use memory::MemoryBudget;
 
 pub use files::{open_as_many_files_as_allowed, prepare_for};
 pub use serve::{Answers, Limits, routed, serve};
@@ -30,8 +36,26 @@ pub use tls::{Tls, TlsError, TlsFiles};
 /// The longest pause between two attempts to reach the API server.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
+/// Bytes that the kernel may hold of what a client does not read. It doubles the number.
+const SEND_BUFFER: u32 = 64 * 1024;
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1024;
+
 /// Connections at once to an admin port: probes, Prometheus, and a person.
 pub const ADMIN_CONNECTIONS: usize = 64;
+/// Bytes of memory for the connections to an admin port.
+pub const ADMIN_MEMORY: usize = 8 * 1024 * 1024;
+
+/// Limits of an admin port.
+pub fn admin_limits() -> Limits {
+    Limits {
+        connections: ADMIN_CONNECTIONS,
+        // Prometheus and the kubelet may come from one address.
+        memory: MemoryBudget::new(ADMIN_MEMORY, 100),
+        head: Limits::GRPC_HEAD,
+        idle: Limits::IDLE,
+    }
+}
 
 /// Why a server did not start or did not go on.
 #[derive(Debug, ThisError)]
@@ -61,12 +85,24 @@ pub enum ServeError {
     Client(Box<kube::Error>),
 }
 
-/// Listens, or says who is in the way.
-pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+/// Listens on an address.
+///
+/// # Errors
+/// If the address is in use or cannot be listened on.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    listen(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => ServeError::InUse(address),
         _ => ServeError::Listen(address, error),
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    // Accepted connections inherit it.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Tells when SIGTERM or SIGINT has come, and when it is time to stop because of it.

@@ -1,55 +1,96 @@
-//! Accepts connections within bounds: so many at once, so long for a handshake or a request's head, so large a head.
+//! Accepts connections within bounds: number, memory, time for a handshake or a request's head, size of a head.
+//!
+//! A connection reserves the most memory that it can take: a little while it is silent, then what its protocol needs. The
+//! constants are upper bounds of what `tests/flood/memory.rs` measures.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request};
 use axum::response::Response;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
-use super::{Shutdown, Tls};
+use super::memory::{MemoryBudget, Reservation};
+use super::metered::{Metered, Unanswered};
+use super::paced::Pace;
+use super::{Shutdown, Tls, body};
 
 /// How long requests that are under way may take after a signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long a new connection may take to its first byte, or to the end of its TLS handshake.
 const FIRST_BYTE: Duration = Duration::from_secs(10);
-/// How long the head of a request may take, and how long an HTTP/1 connection may rest. More than the 60 seconds for which
-/// gateways keep theirs, so that it is they who close.
-const HEAD: Duration = Duration::from_secs(75);
 /// How long HTTP/1 connections at rest are listened to before they end at a stop: a request may be on its way.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a peer may leave what it is sent unread.
 const UNREAD: Duration = Duration::from_secs(30);
 /// What HTTP/2 begins with.
 const PREFACE: usize = 24;
-/// The largest head, in bytes. HTTP/1 may take in as much again before it is noticed.
-const LARGEST_HEAD: u32 = 64 * 1024;
-/// Requests at once on one HTTP/2 connection.
-const STREAMS: u32 = 1024;
+/// Requests at once on one HTTP/2 connection. Clients open another connection for more.
+const STREAMS: u32 = 100;
+/// Streams that an HTTP/2 client may reset before they are accepted. A gateway cancels calls whose clients have gone; by
+/// default 20 at once would end its connection, with all other calls.
+const RESETS: usize = 1024;
+/// Bytes that an HTTP/2 client may send ahead of the reader, on one stream and on one connection.
+const WINDOW: u32 = 64 * 1024;
+/// Time between the GOAWAY that ends an idle HTTP/2 connection and its end.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Bytes of memory of a connection that has sent nothing.
+const SILENT: usize = 8 * 1024;
+/// Bytes of memory of TLS, with a handshake message of rustls' limit of 64 KiB.
+const TLS: usize = 112 * 1024;
+/// Bytes of memory of an HTTP/1 connection whose heads are small.
+const HTTP1: usize = 24 * 1024;
+/// Bytes of memory of an HTTP/2 connection besides a head: frames that are read and written, and [`STREAMS`] answers that
+/// the client does not read.
+const HTTP2: usize = WINDOW as usize + STREAMS as usize * 6 * 1024;
+/// Bytes of memory for each byte that HTTP/2 counts to a head: a field counts with its length and 32, and takes up to this
+/// many times as much in a map that has just grown.
+const HEAD_FACTOR: usize = 4;
 /// How often a silent HTTP/2 peer is asked whether it is there, and how long it may take to say so.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// A pause after a failure to accept, as when no file descriptor is left.
 const BREATH: Duration = Duration::from_millis(50);
 
-/// What one listener bears.
-#[derive(Clone, Copy, Debug)]
+/// Limits of one listener.
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Connections at once; one more is told 503 and closed.
     pub connections: usize,
+    /// Memory for connections and what they send; listeners may share it.
+    pub memory: MemoryBudget,
+    /// Bytes of the largest head of a request. HTTP/1 may read twice as much before it refuses.
+    pub head: u32,
+    /// Time for the head of a request, and time after which a connection without requests is closed.
+    pub idle: Duration,
+}
+
+impl Limits {
+    /// Bytes of the largest head that gateways forward.
+    pub const HEAD: u32 = 64 * 1024;
+    /// Bytes of the largest head of a gRPC call: the client's own headers are in the message.
+    pub const GRPC_HEAD: u32 = 16 * 1024;
+    /// More than the 60 seconds for which gateways keep connections, so that gateways close first.
+    pub const IDLE: Duration = Duration::from_secs(75);
+
+    /// Returns the bytes that one HTTP/2 connection reserves.
+    pub fn http2(&self) -> usize {
+        HTTP2 + usize::try_from(self.head).unwrap_or(usize::MAX / HEAD_FACTOR) * HEAD_FACTOR
+    }
 }
 
 /// What answers.
@@ -71,12 +112,12 @@ pub fn routed(router: Router) -> impl Answers {
 /// Serves until told to stop; then takes no more connections and lets the requests under way finish.
 pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits, tls: Option<Tls>, shutdown: Shutdown) {
     let (answers, connections) = (Arc::new(answers), Arc::new(Semaphore::new(limits.connections)));
-    let graceful = GracefulShutdown::new();
+    let (end, ending) = watch::channel(false);
     loop {
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             () = shutdown.wait() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::debug!(%error, "a connection was not accepted");
                     tokio::time::sleep(BREATH).await;
@@ -84,58 +125,182 @@ pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits,
                 }
             },
         };
-        let Ok(permit) = connections.clone().try_acquire_owned() else {
+        let reserved = limits.memory.peer(address.ip()).reserve(SILENT);
+        let (Some(memory), Ok(permit)) = (reserved, connections.clone().try_acquire_owned()) else {
             tokio::spawn(turn_away(stream, tls.is_some()));
             continue;
         };
-        let (tls, watcher, shutdown) = (tls.clone(), graceful.watcher(), shutdown.clone());
-        let answers = answers.clone();
+        let connection = Connection {
+            answers: answers.clone(),
+            limits: limits.clone(),
+            tls: tls.clone(),
+            ending: ending.clone(),
+            shutdown: shutdown.clone(),
+            memory,
+        };
         tokio::spawn(async move {
-            converse(stream, answers, tls, watcher, shutdown).await;
+            connection.converse(stream).await;
             drop(permit);
         });
     }
-    drop(listener);
-    if graceful.count() > 0 {
+    drop((listener, ending));
+    if end.receiver_count() > 0 {
         tokio::time::sleep(LINGER).await;
     }
-    let _ = timeout(DRAIN, graceful.shutdown()).await;
+    end.send_replace(true);
+    let _ = timeout(DRAIN, end.closed()).await;
 }
 
-/// Under TLS there is nobody yet to tell.
-async fn turn_away(mut stream: TcpStream, is_tls: bool) {
+/// Answers 503 and closes, unless the client speaks another protocol.
+async fn turn_away(mut stream: TcpStream, is_other: bool) {
     const BUSY: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\nx-keywright-code: not_ready\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    if !is_tls {
+    if !is_other {
         let _ = timeout(FIRST_BYTE, stream.write_all(BUSY)).await;
         let _ = timeout(FIRST_BYTE, stream.shutdown()).await;
     }
 }
 
-async fn converse(stream: TcpStream, answers: impl Answers, tls: Option<Tls>, watcher: Watcher, shutdown: Shutdown) {
-    // Answers are small, and the caller waits for each.
-    let _ = stream.set_nodelay(true);
-    let greeted = tokio::select! {
-        greeted = timeout(FIRST_BYTE, greet(stream, tls)) => greeted.ok().flatten(),
-        // Who has said nothing yet has nothing to lose.
-        () = shutdown.wait() => None,
-    };
-    let Some((stream, is_http2)) = greeted else { return };
-    speak(stream, is_http2, answers, watcher, shutdown).await;
+/// One connection, with what it needs until it ends.
+struct Connection<A> {
+    answers: Arc<A>,
+    limits: Limits,
+    tls: Option<Tls>,
+    /// Turns true when the connection is to finish its requests and close.
+    ending: watch::Receiver<bool>,
+    shutdown: Shutdown,
+    memory: Reservation,
 }
 
-/// Until it is known what is spoken. hyper would wait for ever for the first bytes, and for all of HTTP/2's preface.
-async fn greet(stream: TcpStream, tls: Option<Tls>) -> Option<(Box<dyn Stream>, bool)> {
-    let Some(tls) = tls else {
-        let mut head = [0; 3];
-        // Nobody sends the first word in pieces.
-        let read = stream.peek(&mut head).await.ok().filter(|read| *read > 0)?;
-        let is_http2 = head[..read] == *b"PRI";
-        return Some((preface(bounded(stream), is_http2).await?, is_http2));
-    };
-    let stream = tls.acceptor().accept(bounded(stream)).await.ok()?;
-    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    Some((preface(stream, is_http2).await?, is_http2))
+impl<A: Answers> Connection<A> {
+    async fn converse(mut self, stream: TcpStream) {
+        // Answers are small, and the caller waits for each.
+        let _ = stream.set_nodelay(true);
+        let shutdown = self.shutdown.clone();
+        let greeted = tokio::select! {
+            greeted = timeout(FIRST_BYTE, self.greet(stream)) => greeted.ok().flatten(),
+            // Who has said nothing yet has nothing to lose.
+            () = shutdown.wait() => None,
+        };
+        match greeted {
+            Some((stream, true)) => self.speak_http2(stream).await,
+            Some((stream, false)) => self.speak_http1(stream).await,
+            None => {}
+        }
+    }
+
+    /// Finds out the protocol: true is HTTP/2. hyper would wait for ever for the first bytes, and for all of HTTP/2's
+    /// preface. `None` closes the connection.
+    async fn greet(&mut self, stream: TcpStream) -> Option<(Box<dyn Stream>, bool)> {
+        let Some(tls) = self.tls.clone() else {
+            let mut head = [0; 3];
+            // Nobody sends the first word in pieces.
+            let read = stream.peek(&mut head).await.ok().filter(|read| *read > 0)?;
+            let is_http2 = head[..read] == *b"PRI";
+            if !self.reserve(0, is_http2) {
+                turn_away(stream, is_http2).await;
+                return None;
+            }
+            return Some((preface(bounded(stream), is_http2).await?, is_http2));
+        };
+        // Without a byte from the client there is nothing to hold.
+        stream.peek(&mut [0; 1]).await.ok().filter(|read| *read > 0)?;
+        if !self.memory.grow_to(TLS) {
+            return None;
+        }
+        let stream = tls.acceptor().accept(bounded(stream)).await.ok()?;
+        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        if !self.reserve(TLS, is_http2) {
+            return None;
+        }
+        Some((preface(stream, is_http2).await?, is_http2))
+    }
+
+    fn reserve(&mut self, tls: usize, is_http2: bool) -> bool {
+        let protocol = if is_http2 { self.limits.http2() } else { HTTP1 };
+        self.memory.grow_to(tls + protocol)
+    }
+
+    async fn speak_http1(self, stream: Box<dyn Stream>) {
+        let Self { answers, limits, tls, mut ending, shutdown, memory, .. } = self;
+        let largest = usize::try_from(limits.head).unwrap_or(usize::MAX);
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(largest);
+        let (peer, unanswered) = (memory.peer().clone(), Unanswered::default());
+        let base = HTTP1 + if tls.is_some() { TLS } else { 0 };
+        let stream = Metered::new(stream, memory, unanswered.clone(), base, 2 * largest);
+        let answer = service_fn(|mut request: Request<Incoming>| {
+            unanswered.clear();
+            if !request.body().is_end_stream() {
+                request.extensions_mut().insert(peer.clone());
+            }
+            let answer = answers.call(request);
+            // A client that has asked before the signal learns of it with the next answer.
+            let is_last = shutdown.is_asked_for();
+            async move {
+                let mut response = answer.await?;
+                if is_last {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), answer));
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = ending.wait_for(|ending| *ending) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(DRAIN, connection).await;
+    }
+
+    async fn speak_http2(self, stream: Box<dyn Stream>) {
+        let Self { answers, limits, mut ending, memory, .. } = self;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_pending_accept_reset_streams(RESETS)
+            .max_header_list_size(limits.head)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .keep_alive_interval(PING.0)
+            .keep_alive_timeout(PING.1);
+        let requests = AtomicU64::new(0);
+        let answer = service_fn(|mut request: Request<Incoming>| {
+            requests.fetch_add(1, Ordering::Relaxed);
+            if !request.body().is_end_stream() {
+                body::admit(&mut request, memory.peer());
+            }
+            request.extensions_mut().insert(memory.peer().clone());
+            answers.call(request)
+        });
+        let pace = Pace::default();
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(pace.stream(stream)), answer));
+        let is_stopping = tokio::select! {
+            _ = pace.of(connection.as_mut()) => return,
+            _ = ending.wait_for(|ending| *ending) => true,
+            () = idle(&requests, limits.idle) => false,
+        };
+        // Requests that are on their way are answered.
+        connection.as_mut().graceful_shutdown();
+        let patience = if is_stopping { DRAIN } else { GOODBYE };
+        let _ = timeout(patience, pace.of(connection)).await;
+    }
+}
+
+/// Returns when no request has come for `limit` to twice that. Each request ends sooner, unless the client does not read its
+/// answer.
+async fn idle(requests: &AtomicU64, limit: Duration) {
+    let mut before = None;
+    loop {
+        let now = Some(requests.load(Ordering::Relaxed));
+        if now == before {
+            return;
+        }
+        before = now;
+        tokio::time::sleep(limit).await;
+    }
 }
 
 /// A peer that reads nothing is given up.
@@ -159,34 +324,3 @@ async fn preface(mut stream: impl Stream + 'static, is_http2: bool) -> Option<Bo
 /// A connection.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
-async fn speak(stream: Box<dyn Stream>, is_http2: bool, answers: impl Answers, watcher: Watcher, shutdown: Shutdown) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    let largest = usize::try_from(LARGEST_HEAD).unwrap_or(usize::MAX);
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(largest);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        // A gateway gives up calls whose clients have gone; by default 20 at once would end its connection, with all others.
-        .max_pending_accept_reset_streams(STREAMS as usize)
-        .max_header_list_size(LARGEST_HEAD)
-        .keep_alive_interval(PING.0)
-        .keep_alive_timeout(PING.1);
-    let builder = if is_http2 { builder.http2_only() } else { builder.http1_only() };
-    let answer = service_fn(|request| {
-        let answer = answers.call(request);
-        // Who asked before the signal is told with the next answer.
-        let is_last = !is_http2 && shutdown.is_asked_for();
-        async move {
-            let mut response = answer.await?;
-            if is_last {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), answer).into_owned();
-    // How a connection ended is its peer's affair.
-    let _ = watcher.watch(connection).await;
-}

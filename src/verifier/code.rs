@@ -35,6 +35,8 @@ pub enum Code {
     WrongAccount,
     /// The route asks nothing, or nonsense.
     BadRoute,
+    /// The gateway sent a question that is larger than the verifier reads.
+    TooLarge,
     /// The verifier cannot tell. The default, for every doubt is a deny.
     #[default]
     NotReady,
@@ -42,7 +44,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for metrics that begin at zero.
-    pub const ALL: [Code; 16] = [
+    pub const ALL: [Code; 17] = [
         Code::Ok,
         Code::Missing,
         Code::Malformed,
@@ -58,6 +60,7 @@ impl Code {
         Code::InsufficientScope,
         Code::WrongAccount,
         Code::BadRoute,
+        Code::TooLarge,
         Code::NotReady,
     ];
 
@@ -79,15 +82,17 @@ impl Code {
             Code::InsufficientScope => "insufficient_scope",
             Code::WrongAccount => "wrong_account",
             Code::BadRoute => "bad_route",
+            Code::TooLarge => "too_large",
             Code::NotReady => "not_ready",
         }
     }
 
-    /// The HTTP status: 401 "who are you?", 403 "not this", 503 "ask again".
+    /// The HTTP status: 401 "who are you?", 403 "not this", 413 "send less", 503 "ask again".
     pub fn status(self) -> u16 {
         match self {
             Code::Ok => 200,
             Code::InsufficientScope | Code::WrongAccount | Code::BadRoute => 403,
+            Code::TooLarge => 413,
             Code::NotReady => 503,
             _ => 401,
         }
@@ -111,6 +116,7 @@ impl Code {
             Code::InsufficientScope => "The API key does not permit this",
             Code::WrongAccount => "The API key belongs to another account",
             Code::BadRoute => "The route asks no valid question",
+            Code::TooLarge => "The request is too large to authorize",
             Code::NotReady => "Not ready",
         }
     }
@@ -152,6 +158,9 @@ impl Code {
             Code::WrongAccount => "Use a key of an account that this route accepts.",
             Code::BadRoute => {
                 "The gateway must ask scope=<resource>:<read|write>, resource=<name>, scope=any or scope=public, once."
+            }
+            Code::TooLarge => {
+                "Send smaller headers, and remove with_request_body from the gateway's ext_authz filter, or raise the verifier's --max-message."
             }
             Code::NotReady => "The verifier is starting or has lost its view; try again.",
         }

@@ -5,9 +5,8 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, HttpBody, to_bytes};
+use axum::body::{Body, HttpBody};
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -21,7 +20,6 @@ use futures::future::{BoxFuture, Either};
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::answer::{Answer, Problem};
@@ -36,9 +34,7 @@ use super::question::{Question, QuestionError};
 use super::service::{self, Proof, Unproven};
 use crate::access::AccessLevel;
 use crate::key::{Parsed, parse};
-
-/// How long the body of a question may take.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
+use crate::server::body::{self, BodyError};
 
 /// What the HTTP handlers share.
 pub struct Http {
@@ -123,15 +119,17 @@ where
         match catch_unwind(AssertUnwindSafe(|| self.http.answer(request.uri(), request.headers(), form, None))) {
             Ok(Ok(response)) => Either::Left(ready(Ok(response))),
             Ok(Err(unproven)) => {
+                let Ok(memory) = body::hold(&request) else { return Either::Left(ready(Ok(doubt()))) };
                 let later = answer_later(self.http.clone(), request.into_parts().0, form, unproven);
-                Either::Right(later.map(Ok).boxed())
+                Either::Right(later.inspect(move |_| drop(memory)).map(Ok).boxed())
             }
             Err(_) => Either::Left(ready(Ok(doubt()))),
         }
     }
 }
 
-async fn answer_later(http: Arc<Http>, Parts { uri, headers, .. }: Parts, form: Form, unproven: Unproven) -> Response {
+async fn answer_later(http: Arc<Http>, parts: Parts, form: Form, unproven: Unproven) -> Response {
+    let Parts { uri, headers, .. } = parts;
     let ask = |proof: Option<&Proof>| http.answer(&uri, &headers, form, proof);
     let answer = http.service.ask_again(unproven, ask);
     survived(answer.map(|answer| answer.unwrap_or_else(doubt))).await
@@ -203,6 +201,14 @@ struct VerifyRequest {
     account: Option<String>,
 }
 
+impl VerifyRequest {
+    /// Parses an object. serde would take an array of the same values too.
+    fn parse(body: &[u8]) -> Option<Self> {
+        // serde's error may quote the body, and with it a key.
+        body.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(body).ok())?
+    }
+}
+
 /// The answer of `/v1/verify`; who it is stands there only for the holder of the right secret.
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -232,16 +238,17 @@ async fn verify(State(http): State<Arc<Http>>, request: extract::Request) -> Res
 }
 
 async fn verified(http: &Http, request: extract::Request) -> Response {
-    let body = match timeout(BODY_PATIENCE, to_bytes(request.into_body(), MAX_CREDENTIAL_LEN)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
+    let (parts, body) = request.into_parts();
+    let body = match body::read(&parts, body, MAX_CREDENTIAL_LEN).await {
+        Ok(body) => body,
+        Err(BodyError::TooLarge | BodyError::Broken) => {
             let detail = format!("The body must be whole, and at most {MAX_CREDENTIAL_LEN} bytes.");
             return problem(413, "Body too large", &detail);
         }
-        Err(_) => return problem(408, "Request timeout", "The body did not come in time."),
+        Err(BodyError::TooSlow) => return problem(408, "Request timeout", "The body did not come in time."),
+        Err(BodyError::Busy) => return doubt(),
     };
-    // What serde says of a bad body may quote it, and it may hold a key.
-    let Ok(request) = serde_json::from_slice::<VerifyRequest>(&body) else {
+    let Some(request) = VerifyRequest::parse(&body.bytes) else {
         let detail = r#"Send JSON: {"key": "<key>"}, optionally with "scope": "<resource>:<read|write>" and "account": "<namespace>/<name>"."#;
         return problem(400, "Bad request", detail);
     };
@@ -289,6 +296,17 @@ fn verify_answer(verdict: &Verdict<'_>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_is_an_object_and_no_array() {
+        let is_parsed = |body: &str| VerifyRequest::parse(body.as_bytes()).is_some();
+        assert!(is_parsed(r#" {"key": "k"}"#) && is_parsed("\n{\"key\":\"k\",\"scope\":null}"));
+        for body in
+            [r#"["k", null, null]"#, r#" ["k"]"#, "\"k\"", "", "{}", r#"{"key":"k"}{"#, "\u{feff}{\"key\":\"k\"}"]
+        {
+            assert!(!is_parsed(body), "{body}");
+        }
+    }
 
     #[test]
     fn only_auth_and_what_is_below_it_is_a_question() {

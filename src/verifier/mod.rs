@@ -19,6 +19,7 @@ use self::activity::flush::Flusher;
 use self::ext_authz::server::Server;
 use crate::api::Namespaces;
 use crate::key::KeyId;
+use crate::server::memory::MemoryBudget;
 use crate::server::{self, Admin, Limits, ServeError, Shutdown};
 
 pub mod access_log;
@@ -53,6 +54,8 @@ pub const FRESH: Duration = Duration::from_secs(15);
 /// How long the deletion of the Lease may hold up the end of the process. Where it fails, the operator waits for
 /// `--max-staleness` once more.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Interval at which gRPC's health service follows readiness.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What `keywright verifier` is told.
 pub struct Config {
@@ -84,6 +87,12 @@ pub struct Config {
     pub shutdown_delay: Duration,
     /// How many connections each listener bears.
     pub connections: usize,
+    /// Memory for connections to both listeners and what they send.
+    pub memory: MemoryBudget,
+    /// Bytes of the largest gRPC message.
+    pub largest_message: usize,
+    /// Time after which a connection without requests is closed.
+    pub idle: Duration,
     /// TLS for HTTP and gRPC.
     pub tls: Option<server::TlsFiles>,
 }
@@ -94,12 +103,12 @@ pub struct Config {
 /// When an address cannot be listened on, or no client can be made from the configuration there is.
 pub async fn run(config: Config) -> Result<(), ServeError> {
     let client = server::connect().await?;
-    let listener = server::bind(config.listen).await?;
+    let listener = server::bind(config.listen)?;
     let grpc_listener = match config.grpc {
-        Some(address) => Some(server::bind(address).await?),
+        Some(address) => Some(server::bind(address)?),
         None => None,
     };
-    let admin_listener = server::bind(config.admin).await?;
+    let admin_listener = server::bind(config.admin)?;
     let mut registry = Registry::default();
     let metrics = metrics::Metrics::register(&mut registry);
     let mut service = service::Service::new(
@@ -113,6 +122,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let service = Arc::new(service);
     registry.register_collector(Box::new(IndexSize(service.clone())));
     registry.register_collector(Box::new(service.watches.clone()));
+    registry.register_collector(Box::new(config.memory.clone()));
 
     let shutdown = Shutdown::on_signal(config.shutdown_delay)?;
     let (probed, stopping) = (service.clone(), shutdown.clone());
@@ -123,14 +133,15 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
                 if stopping.is_asked_for() { Err("stopping".to_owned()) } else { probed.readiness() }
             },
         );
-    let limits = Limits { connections: config.connections };
+    let limits =
+        Limits { connections: config.connections, memory: config.memory, head: Limits::HEAD, idle: config.idle };
+    let grpc_limits = Limits { head: Limits::GRPC_HEAD, ..limits.clone() };
     let tls = config.tls.map(server::Tls::load).transpose()?;
     server::prepare_for(2 * config.connections + server::ADMIN_CONNECTIONS);
-    let admin_limits = Limits { connections: server::ADMIN_CONNECTIONS };
     let admin_server = tokio::spawn(server::serve(
         admin_listener,
         server::routed(admin.router()),
-        admin_limits,
+        server::admin_limits(),
         None,
         shutdown.clone(),
     ));
@@ -148,8 +159,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     });
     let over_grpc = async {
         if let Some(listener) = grpc_listener {
-            let router = grpc_router(service.clone(), config.places.clone(), shutdown.clone());
-            server::serve(listener, server::routed(router), limits, tls.clone(), shutdown.clone()).await;
+            let ext_authz = ext_authz::ExtAuthz::new(service.clone(), config.places.clone());
+            let authorization = Server::new(ext_authz, config.largest_message);
+            let router = grpc_router(service.clone(), authorization, shutdown.clone());
+            server::serve(listener, server::routed(router), grpc_limits, tls.clone(), shutdown.clone()).await;
         }
     };
     let (ready, stopping) = (service.clone(), shutdown.clone());
@@ -185,26 +198,28 @@ fn process_name() -> String {
 }
 
 /// `ext_authz`, and the gRPC health service, which says whether this verifier is ready.
-pub fn grpc_router(service: Arc<service::Service>, places: credential::Places, shutdown: Shutdown) -> axum::Router {
+pub fn grpc_router(service: Arc<service::Service>, authorization: Server, shutdown: Shutdown) -> axum::Router {
     let (health, health_service) = tonic_health::server::health_reporter();
     let mut ready = service.freshness.ready();
     tokio::spawn(async move {
+        let mut before = None;
         loop {
-            let is_ready = *ready.borrow_and_update() && !shutdown.is_asked_for();
+            ready.mark_unchanged();
+            let is_ready = service.readiness().is_ok() && !shutdown.is_asked_for();
             let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-            health.set_service_status("", status).await;
-            health.set_service_status(Server::NAME, status).await;
+            if before != Some(status) {
+                health.set_service_status("", status).await;
+                health.set_service_status(Server::NAME, status).await;
+                before = Some(status);
+            }
             tokio::select! {
                 changed = ready.changed() => if changed.is_err() { return },
-                () = shutdown.asked_for() => {
-                    health.set_service_status("", ServingStatus::NotServing).await;
-                    health.set_service_status(Server::NAME, ServingStatus::NotServing).await;
-                    return;
-                }
+                // A watch that fails makes it unready without a change of freshness.
+                () = tokio::time::sleep(HEALTH_INTERVAL) => {}
+                () = shutdown.asked_for(), if !shutdown.is_asked_for() => {}
             }
         }
     });
-    let authorization = Server::new(ext_authz::ExtAuthz { service, places });
     tonic::service::Routes::new(health_service).add_service(authorization).into_axum_router()
 }
 

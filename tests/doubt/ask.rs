@@ -163,7 +163,7 @@ pub async fn asked(verifier: &Verifier, ask: &Ask, transport: Transport, fault: 
         Transport::Query => auth(verifier, &format!("/auth?{}", query.join("&")), ask, fault).await,
         Transport::Path => auth(verifier, &format!("/auth/{}/-/orders?scope=any", query.join("/")), ask, fault).await,
         Transport::Verify => verify(verifier, ask, fault).await,
-        Transport::Grpc => read(verifier.grpc.check(ours(&check(ask))).await),
+        Transport::Grpc => read(verifier.grpc.check(check(ask).encode_to_vec().into()).await),
     }
 }
 
@@ -230,11 +230,6 @@ fn check(ask: &Ask) -> CheckRequest {
         ..AttributeContext::default()
     };
     CheckRequest { attributes: Some(attributes) }
-}
-
-/// As the verifier reads it.
-fn ours(request: &CheckRequest) -> wire::CheckRequest {
-    wire::CheckRequest::decode(request.encode_to_vec().as_slice()).expect("what Envoy sends can be read")
 }
 
 fn read(answer: wire::CheckResponse) -> Told {

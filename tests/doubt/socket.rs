@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
+use keywright::server::memory::MemoryBudget;
 use keywright::server::{Limits, Shutdown, routed, serve};
 use keywright::verifier::ext_authz::server::Server;
 use proptest::prelude::*;
@@ -20,7 +21,11 @@ use super::{runner, runtime};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const SCOPE: &str = "orders:read";
-const CONNECTIONS: Limits = Limits { connections: 1000 };
+
+fn limits() -> Limits {
+    let memory = MemoryBudget::new(1 << 30, 100);
+    Limits { connections: 1000, memory, head: Limits::HEAD, idle: Limits::IDLE }
+}
 
 /// What happens to a request on its way.
 #[derive(Clone, Debug)]
@@ -173,14 +178,14 @@ fn is_allow(answer: &[u8]) -> bool {
 /// Serves both in this process, for as long as the runtime runs: HTTP, and gRPC.
 async fn served(world: &World) -> [String; 2] {
     let Verifier { http, grpc } = Verifier::of(world, 1);
-    let grpc = tonic::service::Routes::new(Server::new(grpc)).into_axum_router();
+    let grpc = tonic::service::Routes::new(Server::new(grpc, Server::LARGEST_MESSAGE)).into_axum_router();
     let shutdown = Shutdown::on_signal(Duration::ZERO).unwrap();
     let listener = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listeners = [listener().await, listener().await];
     let addresses = listeners.each_ref().map(|listener| listener.local_addr().unwrap().to_string());
     let [over_http, over_grpc] = listeners;
-    tokio::spawn(serve(over_http, http, CONNECTIONS, None, shutdown.clone()));
-    tokio::spawn(serve(over_grpc, routed(grpc), CONNECTIONS, None, shutdown));
+    tokio::spawn(serve(over_http, http, limits(), None, shutdown.clone()));
+    tokio::spawn(serve(over_grpc, routed(grpc), limits(), None, shutdown));
     addresses
 }
 

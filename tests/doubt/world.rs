@@ -279,6 +279,6 @@ impl Verifier {
             Http { service: service.clone(), places: places.clone(), method_header, client_header: None },
             || true,
         );
-        Self { http, grpc: ExtAuthz { service, places } }
+        Self { http, grpc: ExtAuthz::new(service, places) }
     }
 }

@@ -1,6 +1,6 @@
 //! What of a client's headers is taken for a key, and what of them does not reach the upstream.
 
-use super::client::{Answer, Keywright, ask, bearer, client, http, keywright, raw_request, request, with_http};
+use super::client::{Answer, Keywright, ask, bearer, client, keywright, raw_request, request};
 use super::support::{Error, eventually};
 use super::{ANY, PUBLIC, Pairs};
 
@@ -224,22 +224,6 @@ async fn a_header_of_64_kb_is_refused_as_a_key_and_passed_over_elsewhere() {
 
 fn long_name() -> String {
     "a".repeat(65536)
-}
-
-/// Envoy buffers bodies and headers as large as it is told to, and an error of the transport falls to
-/// `failure_mode_allow`: a client must not be able to make one.
-#[tokio::test]
-async fn a_call_of_many_megabytes_is_answered_too() {
-    let Keywright { full, off, .. } = keywright().await;
-    for (key, code) in [(full, "ok"), (off, "disabled")] {
-        let body = "a".repeat(5 << 20);
-        let headers = [("x-api-key".to_owned(), key.clone())].into();
-        let request = with_http(
-            ANY,
-            envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest { body, headers, ..http("POST") },
-        );
-        assert_eq!(ask(&client().await, request).await.code(), code);
-    }
 }
 
 #[tokio::test]

@@ -87,7 +87,8 @@ async fn ten_thousand_connections_that_send_nothing_keep_no_good_key_from_its_an
     );
     // It starts as most programs do, and helps itself.
     setrlimit(Resource::Nofile, Rlimit { current: Some(USUAL_FILES), maximum: allowed }).unwrap();
-    let verifier = verifier(&[&format!("--max-connections={}", SILENT + SPARE)]).await;
+    // All clients have one address here.
+    let verifier = verifier(&[&format!("--max-connections={}", SILENT + SPARE), "--peer-share=100"]).await;
     open_as_many_files_as_allowed();
     let mut kept = plain(&verifier.address).await;
     kept.assert_passes().await;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderName, HeaderValue};
+use prost::Message;
+use tokio::sync::Semaphore;
 
 use super::answer::Answer;
 use super::call::Call;
@@ -28,20 +30,72 @@ use wire::{Field, Struct, Value};
 pub mod server;
 pub mod wire;
 
+/// Bytes of memory that a byte of a message can take when it is parsed: a header without name and value has 2.
+pub const PARSED_FACTOR: usize = 50;
+/// Bytes of a message of which only [`LARGE_MESSAGES`] are parsed at the same time.
+pub const LARGE_MESSAGE: usize = 8 * 1024;
+/// See [`LARGE_MESSAGE`].
+pub const LARGE_MESSAGES: usize = 4;
+
 /// Answers `envoy.service.auth.v3.Authorization/Check`.
 pub struct ExtAuthz {
-    /// Decides.
-    pub service: Arc<Service>,
-    /// Where keys are looked for.
-    pub places: Places,
+    service: Arc<Service>,
+    places: Places,
+    large: Semaphore,
+}
+
+/// Reason to refuse a message without reading it.
+#[derive(Clone, Copy, Debug)]
+pub enum Refusal {
+    /// It is larger than allowed.
+    TooLarge,
+    /// It cannot be parsed.
+    Malformed,
+    /// It was not complete, or there is no memory for it.
+    Doubt,
 }
 
 impl ExtAuthz {
-    /// The answer to one question.
-    pub async fn check(&self, request: CheckRequest) -> CheckResponse {
-        let settled = self.service.settle(|proof| self.answer(&request, proof));
+    /// Answers with the verdicts of `service` about keys found at `places`.
+    pub fn new(service: Arc<Service>, places: Places) -> Self {
+        Self { service, places, large: Semaphore::new(LARGE_MESSAGES) }
+    }
+
+    /// Answers a message, a `CheckRequest`. What is parsed is dropped before the answer waits for a proof.
+    pub async fn check(&self, message: Bytes) -> CheckResponse {
+        let settled = self.settle(
+            |proof| match CheckRequest::decode(message.clone()) {
+                Ok(request) => self.answer(&request, proof),
+                Err(_) => Ok(self.refuse(Refusal::Malformed)),
+            },
+            message.len(),
+        );
         let checked = AssertUnwindSafe(settled).catch_unwind().await;
         checked.ok().flatten().unwrap_or_else(|| denied(Answer::refuse(Code::NotReady)))
+    }
+
+    async fn settle(
+        &self,
+        ask: impl Fn(Option<&Proof>) -> Result<CheckResponse, Unproven>,
+        length: usize,
+    ) -> Option<CheckResponse> {
+        let turn = if length > LARGE_MESSAGE { Some(self.large.acquire().await.ok()?) } else { None };
+        let first = ask(None);
+        drop(turn);
+        match first {
+            Ok(answer) => Some(answer),
+            Err(unproven) => self.service.ask_again(unproven, ask).await,
+        }
+    }
+
+    /// The answer to a message that was not read.
+    pub fn refuse(&self, refusal: Refusal) -> CheckResponse {
+        let code = match refusal {
+            Refusal::TooLarge => Code::TooLarge,
+            Refusal::Malformed => return denied(self.bad_route("the message is not one whole CheckRequest")),
+            Refusal::Doubt => Code::NotReady,
+        };
+        self.service.refuse(code, Transport::grpc, |verdict| denied(Answer::refuse(verdict.code)))
     }
 
     fn answer(&self, request: &CheckRequest, proof: Option<&Proof>) -> Result<CheckResponse, Unproven> {

@@ -4,6 +4,8 @@
 
 #[path = "chart/manifests.rs"]
 mod manifests;
+#[path = "chart/memory.rs"]
+mod memory;
 #[path = "chart/monitoring.rs"]
 mod monitoring;
 #[path = "chart/network.rs"]

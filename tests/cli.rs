@@ -204,13 +204,15 @@ fn an_address_in_use_is_named_with_the_flags_that_choose_another() {
     )
     .unwrap();
     let env = [("KUBECONFIG", kubeconfig.to_str().unwrap())];
-    for (role, flag, other) in [
-        ("operator", "--admin-listen", None),
-        ("verifier", "--admin-listen", Some(format!("--listen=127.0.0.1:{free}"))),
-        ("verifier", "--listen", Some(format!("--admin-listen=127.0.0.1:{free}"))),
+    // The default addresses may be taken too: `make up` may run.
+    let free = |flag: &str| vec![format!("{flag}=127.0.0.1:{free}"), "--grpc-listen=off".to_owned()];
+    for (role, flag, others) in [
+        ("operator", "--admin-listen", vec![]),
+        ("verifier", "--admin-listen", free("--listen")),
+        ("verifier", "--listen", free("--admin-listen")),
     ] {
         let in_use = format!("{flag}={taken}");
-        let args: Vec<&str> = [role, &in_use].into_iter().chain(other.as_deref()).collect();
+        let args: Vec<&str> = [role, &in_use].into_iter().chain(others.iter().map(String::as_str)).collect();
         let says = format!("{taken} is already in use");
         assert_ends(&format!("{args:?}"), &run_with(&args, &env), 1, &[&says, "--listen", "--admin-listen"]);
     }

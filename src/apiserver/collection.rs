@@ -1,10 +1,12 @@
 //! Requests for the objects of one resource. Every answer is read as [`Received`].
 
+use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use futures::Stream;
 use futures::io::{copy, sink};
+use futures::stream::try_unfold;
+use futures::{AsyncBufRead, AsyncBufReadExt, Stream};
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::core::request;
 use kube::core::{NamespaceResourceScope, Request};
@@ -67,12 +69,9 @@ impl<K: Resource + DeserializeOwned + Send + 'static> Collection<K> {
         &self,
         params: &WatchParams,
         version: &str,
-    ) -> Result<impl Stream<Item = Result<WatchEvent<Received<K>>, Error>> + use<K>, Error>
-    where
-        K: Clone,
-    {
+    ) -> Result<impl Stream<Item = Result<WatchEvent<Received<K>>, Error>> + use<K>, Error> {
         let request = self.request.watch(params, version).map_err(Error::BuildRequest)?;
-        self.client.request_events::<Received<K>>(request).await
+        Ok(events(self.client.request_stream(request).await?))
     }
 
     /// resourceVersion of a consistent read. No object is parsed.
@@ -142,6 +141,53 @@ impl<K: Resource + DeserializeOwned + Send + 'static> Collection<K> {
     }
 }
 
+/// Parses one event a line. Not by `Client::request_events`, which decodes a line as UTF-8 before it is parsed: managedFields
+/// may hold any bytes.
+fn events<K: Resource + DeserializeOwned>(
+    body: impl AsyncBufRead + Send + 'static,
+) -> impl Stream<Item = Result<WatchEvent<Received<K>>, Error>> {
+    try_unfold(Box::pin(body), |mut body| async move {
+        let mut line = Vec::new();
+        match body.read_until(b'\n', &mut line).await {
+            Ok(0) => Ok(None),
+            Ok(_) => serde_json::from_slice(&line).map(|event| Some((event, body))).map_err(Error::SerdeError),
+            // The API server ends a watch that has lasted long enough, or is itself stopped.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(Error::ReadEvents(error)),
+        }
+    })
+}
+
 fn json(object: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(object).map_err(Error::SerdeError)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::{StreamExt, pin_mut};
+
+    use super::*;
+    use crate::api::ApiKey;
+
+    #[tokio::test]
+    async fn an_event_with_bytes_that_are_no_utf_8_disturbs_no_other() {
+        let odd = b"{\"f:\xff\xfe\":{}}".to_vec();
+        let event = |name: &str, fields: &[u8]| {
+            let start = format!(
+                r#"{{"type":"MODIFIED","object":{{"metadata":{{"name":"{name}","managedFields":[{{"fieldsV1":"#
+            );
+            [start.as_bytes(), fields, b"}]}}}\n"].concat()
+        };
+        let body =
+            [event("odd", &odd), event("next", b"{}"), b"{\"type\":\"MODIFIED\",\"object\":[]}\n".to_vec()].concat();
+        let events = events::<ApiKey>(futures::io::Cursor::new(body));
+        pin_mut!(events);
+        for name in ["odd", "next"] {
+            let Some(Ok(WatchEvent::Modified(object))) = events.next().await else { panic!("no event of {name}") };
+            assert_eq!(object.meta().name.as_deref(), Some(name));
+        }
+        assert!(matches!(events.next().await, Some(Err(Error::SerdeError(_)))), "an event without an object");
+        assert!(events.next().await.is_none());
+    }
 }

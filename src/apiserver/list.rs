@@ -197,6 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn a_page_with_bytes_that_are_no_utf_8_is_parsed() {
+        let text = br#"{"items":[{"metadata":{"name":"a","managedFields":[{"f:XX":{}}]}},{"metadata":{"name":"b"}}]}"#;
+        let odd: Vec<u8> = text.iter().map(|&byte| if byte == b'X' { 0xff } else { byte }).collect();
+        let mut names = Vec::new();
+        let page = parse(odd.as_slice(), |object: Received<ApiKey>| {
+            names.push(object.meta().name.clone().unwrap());
+            true
+        });
+        assert!(page.is_ok());
+        assert_eq!(names, ["a", "b"]);
+    }
+
+    #[test]
     fn an_incomplete_page_is_an_error() {
         let whole = r#"{"metadata":{"resourceVersion":"9"},"items":[{"metadata":{"name":"a"}}]}"#;
         assert!(parsed(whole, usize::MAX).0.is_ok());

@@ -1,16 +1,21 @@
 //! Reconciles the names of a [`Queue`], several at once.
 
 use std::future::Future;
-use std::pin::pin;
-use std::time::Instant;
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::future::Either;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::queue::{Queue, Requeue};
 use super::router::{FullName, Woken};
+
+/// Time after which a reconciliation counts as slow: many times what it takes on an API server that is not overloaded.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// Reconciles every name that is woken until `stop`, and finishes what is under way then. At most `concurrency` names are
 /// reconciled at once, and one more of high priority.
@@ -31,19 +36,48 @@ pub async fn run<F: Future<Output = Requeue>>(
         while let Some(name) = queue.take(now()) {
             let span = tracing::info_span!("reconciling", namespace = name.0, name = name.1);
             let reconciled = reconcile(name.clone()).instrument(span);
-            under_way.push(async move { (name, reconciled.await) });
+            under_way.push(Either::Left(start(name, Box::pin(reconciled))));
         }
         tokio::select! {
             // A stop first: nothing new begins after it. The others cannot starve, for each round drains the channel and
             // takes what is due.
             biased;
             () = &mut stop => break,
-            Some((name, requeue)) = under_way.next() => queue.done(name, requeue, now()),
+            Some(event) = under_way.next() => match event {
+                Event::Done(name, requeue) => queue.done(name, requeue, now()),
+                Event::Slow(name, rest) => {
+                    queue.slow(&name);
+                    under_way.push(Either::Right(finish(name, rest)));
+                }
+            },
             Some((name, priority)) = woken.recv() => queue.wake(name, priority),
             () = until(queue.next_at()) => {}
         }
     }
-    under_way.for_each(|_| std::future::ready(())).await;
+    while let Some(event) = under_way.next().await {
+        if let Event::Slow(name, rest) = event {
+            under_way.push(Either::Right(finish(name, rest)));
+        }
+    }
+}
+
+/// News of a reconciliation under way.
+enum Event<F> {
+    Done(FullName, Requeue),
+    /// It has not ended within [`SLOW`].
+    Slow(FullName, Pin<Box<F>>),
+}
+
+async fn start<F: Future<Output = Requeue>>(name: FullName, mut reconciled: Pin<Box<F>>) -> Event<F> {
+    match timeout(SLOW, &mut reconciled).await {
+        Ok(requeue) => Event::Done(name, requeue),
+        Err(_) => Event::Slow(name, reconciled),
+    }
+}
+
+async fn finish<F: Future<Output = Requeue>>(name: FullName, reconciled: Pin<Box<F>>) -> Event<F> {
+    let requeue = reconciled.await;
+    Event::Done(name, requeue)
 }
 
 /// Returns the time of the clock that timers use.
@@ -62,11 +96,9 @@ async fn until(at: Option<Instant>) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::cell::{Cell, RefCell};
-    use std::time::Duration;
 
     use tokio::sync::{Notify, oneshot};
     use tokio::task::yield_now;
-    use tokio::time::timeout;
 
     use super::super::router::Priority;
     use super::*;
@@ -149,6 +181,29 @@ mod tests {
         timeout(Duration::from_secs(20), ended).await.expect("the report waits for none of them");
         assert_eq!(before_report.get(), Some((usize::from(SLOTS), 0)));
         assert_eq!(finished.get(), begun.get(), "what is under way at the end is finished");
+    }
+
+    #[tokio::test]
+    async fn slow_reconciliations_of_a_tenant_delay_no_other() {
+        let (wake, woken) = mpsc::unbounded_channel();
+        let (stop, stopped) = oneshot::channel();
+        let (stop, served, begun) = (Cell::new(Some(stop)), Notify::new(), Cell::new(0));
+        (0..LOUD).for_each(|number| wake.send((name(number), Priority::High)).unwrap());
+        wake.send((quiet(), Priority::Normal)).unwrap();
+        let reconcile = async |taken: FullName| {
+            if taken == quiet() {
+                served.notify_waiters();
+                stop.take().unwrap().send(()).unwrap();
+            } else {
+                begun.set(begun.get() + 1);
+                // The API server answers none of them before the other tenant is served.
+                served.notified().await;
+            }
+            Requeue::Never
+        };
+        let ended = run(woken, SLOTS, async { drop(stopped.await) }, &reconcile);
+        timeout(Duration::from_secs(20), ended).await.expect("the other tenant is served");
+        assert!(begun.get() <= 2 * usize::from(SLOTS) + 2, "{} began", begun.get());
     }
 
     #[tokio::test]

@@ -2,16 +2,21 @@
 //!
 //! Namespaces take turns (round robin), and the names of one namespace are first come, first served, so a tenant that wakes
 //! 10,000 names delays another tenant by one reconciliation a turn. Names of [`Priority::High`] come before the others and take
-//! turns among themselves. kube's own controller takes what is due out of a hash set, so that under a steady stream of new
+//! turns among themselves. A reconciliation that takes long gives its slot back, and its namespace waits then. kube's own controller takes what is due out of a hash set, so that under a steady stream of new
 //! objects one of them may wait without end.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::router::{FullName, Priority};
 
 #[cfg(test)]
 mod tests;
+
+/// Slow reconciliations of one namespace, after which it gets no turn until one of them ends.
+const SLOW_OF_NAMESPACE: usize = 2;
+/// Slow reconciliations of all namespaces. More keep their slots, so that an API server that is slow for all is not flooded.
+const MOST_SLOW: usize = 64;
 
 /// Most reconciliations of high priority that begin between two of normal priority, while one of those waits.
 const HIGH_IN_A_ROW: u32 = 8;
@@ -37,6 +42,8 @@ pub struct Queue {
     /// Reconciliations under way.
     high_taken: usize,
     normal_taken: usize,
+    /// Reconciliations under way that have given back their slots, by namespace.
+    slow: HashMap<String, usize>,
     /// Reconciliations of high priority that began since the last one of normal priority.
     in_a_row: u32,
 }
@@ -52,6 +59,7 @@ enum Place {
     Taken {
         priority: Priority,
         woken: Option<Priority>,
+        is_slow: bool,
     },
     Later {
         priority: Priority,
@@ -71,6 +79,7 @@ impl Queue {
             places: HashMap::new(),
             high_taken: 0,
             normal_taken: 0,
+            slow: HashMap::new(),
             in_a_row: 0,
         }
     }
@@ -109,14 +118,47 @@ impl Queue {
             Priority::High => (self.high_taken, self.in_a_row) = (self.high_taken + 1, self.in_a_row.saturating_add(1)),
             Priority::Normal => (self.normal_taken, self.in_a_row) = (self.normal_taken + 1, 0),
         }
-        self.places.insert(name.clone(), Place::Taken { priority, woken: None });
+        self.places.insert(name.clone(), Place::Taken { priority, woken: None, is_slow: false });
         Some(name)
+    }
+
+    /// Notes that a reconciliation takes long. It no longer occupies a slot: what one tenant stores can make the API server slow
+    /// for that tenant's objects, and must not delay the others.
+    pub fn slow(&mut self, name: &FullName) {
+        let Some(Place::Taken { priority, is_slow, .. }) = self.places.get_mut(name) else { return };
+        if *is_slow || self.slow.values().sum::<usize>() >= MOST_SLOW {
+            return;
+        }
+        *is_slow = true;
+        match priority {
+            Priority::High => self.high_taken -= 1,
+            Priority::Normal => self.normal_taken -= 1,
+        }
+        let count = self.slow.entry(name.0.clone()).or_default();
+        *count += 1;
+        if *count == SLOW_OF_NAMESPACE {
+            self.high.block(&name.0);
+            self.normal.block(&name.0);
+        }
+    }
+
+    fn no_longer_slow(&mut self, namespace: &str) {
+        let Some(count) = self.slow.get_mut(namespace) else { return };
+        *count -= 1;
+        if *count < SLOW_OF_NAMESPACE {
+            self.high.unblock(namespace);
+            self.normal.unblock(namespace);
+        }
+        if *count == 0 {
+            self.slow.remove(namespace);
+        }
     }
 
     /// Notes that a reconciliation ended. A wake-up in between puts the name back into its namespace's line at once.
     pub fn done(&mut self, name: FullName, requeue: Requeue, now: Instant) {
-        let Some(Place::Taken { priority: taken, woken }) = self.places.remove(&name) else { return };
+        let Some(Place::Taken { priority: taken, woken, is_slow }) = self.places.remove(&name) else { return };
         match taken {
+            _ if is_slow => self.no_longer_slow(&name.0),
             Priority::High => self.high_taken -= 1,
             Priority::Normal => self.normal_taken -= 1,
         }
@@ -175,10 +217,13 @@ struct Lines {
     of_namespace: HashMap<String, Line>,
     /// Namespaces with waiting names, by their next turn.
     turns: BTreeMap<Ticket, String>,
+    /// Namespaces that get no turn.
+    blocked: HashSet<String>,
 }
 
 struct Line {
-    turn: Ticket,
+    /// `None` while the namespace is blocked.
+    turn: Option<Ticket>,
     names: BTreeMap<Ticket, String>,
 }
 
@@ -192,8 +237,9 @@ impl Lines {
         self.last += 1;
         let ticket = self.last;
         let line = self.of_namespace.entry(namespace.clone()).or_insert_with(|| {
-            self.turns.insert(ticket, namespace.clone());
-            Line { turn: ticket, names: BTreeMap::new() }
+            let turn = (!self.blocked.contains(namespace)).then_some(ticket);
+            self.turns.extend(turn.map(|turn| (turn, namespace.clone())));
+            Line { turn, names: BTreeMap::new() }
         });
         line.names.insert(ticket, name.clone());
         ticket
@@ -208,8 +254,8 @@ impl Lines {
             self.of_namespace.remove(&namespace);
         } else {
             self.last += 1;
-            line.turn = self.last;
-            self.turns.insert(line.turn, namespace.clone());
+            line.turn = Some(self.last);
+            self.turns.insert(self.last, namespace.clone());
         }
         Some((namespace, name))
     }
@@ -218,8 +264,26 @@ impl Lines {
         let Some(line) = self.of_namespace.get_mut(namespace) else { return };
         line.names.remove(&ticket);
         if line.names.is_empty() {
-            self.turns.remove(&line.turn);
+            line.turn.map(|turn| self.turns.remove(&turn));
             self.of_namespace.remove(namespace);
+        }
+    }
+
+    /// Takes the turn of a namespace, whose names wait on.
+    fn block(&mut self, namespace: &str) {
+        self.blocked.insert(namespace.to_owned());
+        let turn = self.of_namespace.get_mut(namespace).and_then(|line| line.turn.take());
+        turn.map(|turn| self.turns.remove(&turn));
+    }
+
+    /// Gives a namespace the last turn again.
+    fn unblock(&mut self, namespace: &str) {
+        if self.blocked.remove(namespace)
+            && let Some(line) = self.of_namespace.get_mut(namespace)
+        {
+            self.last += 1;
+            line.turn = Some(self.last);
+            self.turns.insert(self.last, namespace.to_owned());
         }
     }
 }

@@ -23,6 +23,7 @@ pub struct Activity {
     pub last_denied_at: Option<Time>,
     /// Why it was refused: the code of the answer. `unknown` is a call that knew the public id and not the secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
     pub last_denied_code: Option<String>,
     /// All calls since the key was made.
     pub requests: Requests,
@@ -77,6 +78,7 @@ pub struct Bucket {
 #[serde(rename_all = "camelCase")]
 pub struct ValueUse {
     /// Its public id.
+    #[schemars(length(max = 64))]
     pub key_id: String,
     /// The last call that passed with it.
     #[schemars(schema_with = "schema::time")]

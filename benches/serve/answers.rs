@@ -12,7 +12,7 @@ use bytes::{Buf, BufMut, Bytes};
 use data_encoding::{Encoding, HEXLOWER};
 use envoy_types::ext_authz::v3::pb::{Authorization, AuthorizationServer, CheckRequest, CheckResponse};
 use futures::future::BoxFuture;
-use hyper::body::Incoming;
+use keywright::server::Inbound;
 use prost::Message;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -64,12 +64,12 @@ impl Same {
 }
 
 /// Without axum.
-impl hyper::service::Service<Request<Incoming>> for Same {
+impl hyper::service::Service<Request<Inbound>> for Same {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 
-    fn call(&self, _: Request<Incoming>) -> Self::Future {
+    fn call(&self, _: Request<Inbound>) -> Self::Future {
         self.answer()
     }
 }

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use keywright::server::memory::MemoryBudget;
-use keywright::server::{self, Limits, Shutdown, bind, serve};
+use keywright::server::budget::Budget;
+use keywright::server::{self, Limits, Protocols, Shutdown, bind, serve};
 use keywright::telemetry::{self, LogFormat};
 use keywright::verifier;
 use keywright::verifier::access_log::AccessLog;
 use keywright::verifier::credential::Places;
 use keywright::verifier::ext_authz::ExtAuthz;
-use keywright::verifier::ext_authz::server::Server;
+use keywright::verifier::ext_authz::server::{Server, most_bytes};
 use keywright::verifier::freshness::{Progress, WATCHES, now};
 use keywright::verifier::http::{self, Http};
 use keywright::verifier::metrics::Metrics;
@@ -77,12 +77,19 @@ async fn listen(http: impl server::Answers, grpc: Router, shutdown: Shutdown) {
         std::process::exit(0);
     });
     // The command line's defaults; all clients have one address here.
-    let memory = MemoryBudget::new(192 << 20, 100);
-    let limits = Limits { connections: 16_384, memory, head: Limits::HEAD, idle: Limits::IDLE };
-    let grpc_limits = Limits { head: Limits::GRPC_HEAD, ..limits.clone() };
+    let memory = Budget::new(192 << 20, 100);
+    let limits = Limits {
+        connections: 16_384,
+        peer_share: 100,
+        memory,
+        head: Limits::HEAD,
+        body: most_bytes(Server::LARGEST_MESSAGE),
+        idle: Limits::IDLE,
+        protocols: Protocols::All,
+    };
     tokio::join!(
-        serve(http_listener, http, limits, None, shutdown.clone()),
-        serve(grpc_listener, server::routed(grpc), grpc_limits, None, shutdown),
+        serve(http_listener, http, limits.clone(), None, shutdown.clone()),
+        serve(grpc_listener, server::routed(grpc), limits, None, shutdown),
     );
 }
 

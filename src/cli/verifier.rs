@@ -10,7 +10,7 @@ use axum::http::HeaderName;
 use super::duration;
 use crate::api::{Namespaces, namespace_name};
 use crate::server::TlsFiles;
-use crate::server::memory::MemoryBudget;
+use crate::server::budget::Budget;
 use crate::verifier::activity::Sources;
 use crate::verifier::credential::Places;
 use crate::verifier::{self, Config};
@@ -90,11 +90,11 @@ pub(super) struct Args {
     max_connections: u32,
 
     /// Memory in MiB for connections to both listeners and for requests that are not answered yet. An HTTP/1 connection takes
-    /// 24 KiB to 408 KiB by the size of its heads, an HTTP/2 connection 1.2 MiB, one over gRPC 0.8 MiB. More is answered 503
+    /// 24 KiB to 408 KiB by the size of its heads, an HTTP/2 connection 1.2 MiB, and each unfinished request 8 KiB or more. More is answered 503
     #[arg(long, env = "KEYWRIGHT_CONNECTION_MEMORY", default_value_t = 192, value_name = "MIB", value_parser = clap::value_parser!(u32).range(8..=65_536))]
     connection_memory: u32,
 
-    /// Percentage of the connection memory that one peer address (one /64 of IPv6) may take
+    /// Percentage of the connections and their memory that one peer address (one /64 of IPv6) may take
     #[arg(long, env = "KEYWRIGHT_PEER_SHARE", default_value_t = 50, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     peer_share: u8,
 
@@ -181,7 +181,8 @@ impl Args {
             access_log: self.access_log,
             shutdown_delay: self.shutdown_delay,
             connections: bytes(self.max_connections),
-            memory: MemoryBudget::new(MIB * bytes(self.connection_memory), self.peer_share),
+            memory: Budget::new(MIB * bytes(self.connection_memory), self.peer_share),
+            peer_share: self.peer_share,
             largest_message: KIB * bytes(self.max_message),
             idle: self.idle_timeout,
             tls: self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles {

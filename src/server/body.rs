@@ -1,18 +1,18 @@
 //! Reads bodies of requests within bounds: size, time, and the memory of the peer.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use http::HeaderMap;
 use http::Request;
 use http::request::Parts;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use super::memory::{Peer, Reservation};
+use super::budget::{Peer, Reservation};
+use super::inbound::Inbound;
 
 /// Time for a body.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,10 +41,11 @@ pub enum BodyError {
 }
 
 /// A whole body, and the memory that it occupies.
+#[derive(Debug)]
 pub struct Read {
     /// The body.
     pub bytes: Bytes,
-    /// Memory of the body; keep it as long as the body.
+    /// Memory of the body; keep it as long as the body. `None` if the connection has reserved it.
     pub memory: Option<Reservation>,
 }
 
@@ -53,41 +54,61 @@ pub struct Read {
 /// # Errors
 /// See [`BodyError`].
 pub async fn read<B: HttpBody<Data = Bytes>>(parts: &Parts, body: B, most: usize) -> Result<Read, BodyError> {
-    read_within(PATIENCE, parts, body, most).await
-}
-
-async fn read_within<B: HttpBody<Data = Bytes>>(
-    patience: Duration,
-    parts: &Parts,
-    body: B,
-    most: usize,
-) -> Result<Read, BodyError> {
-    if parts.extensions.get::<Dropped>().is_some() {
-        return Err(BodyError::Busy);
+    if let Some(Unread(error)) = parts.extensions.get() {
+        return Err(*error);
     }
-    // Absent in tests that call the routes without a connection.
-    let mut memory = parts.extensions.get::<Peer>().and_then(|peer| peer.reserve(0));
-    let all = collect(body, most, &mut memory);
-    let bytes = timeout(patience, all).await.map_err(|_| BodyError::TooSlow)??;
-    Ok(Read { bytes, memory })
+    // Absent over HTTP/2, where the connection has read the body, and in tests.
+    let memory = parts.extensions.get::<Peer>().and_then(|peer| peer.reserve(0));
+    collect(PATIENCE, body, most, memory).await
 }
 
-/// Marks a request whose head was dropped for lack of memory.
+/// Reason why the connection did not read a body.
 #[derive(Clone, Copy)]
-struct Dropped;
+struct Unread(BodyError);
 
-/// Memory of the head of a request, held as long as the request.
-#[derive(Clone)]
-struct Held(#[expect(dead_code, reason = "it is held")] Arc<Reservation>);
+/// A request over HTTP/2 whose body has not come yet.
+pub struct Waiting<B> {
+    request: Request<B>,
+    peer: Peer,
+    memory: Option<Reservation>,
+}
 
-/// Reserves memory for a request that is kept until its body has come. Without it the head is dropped, and
-/// [`read`] returns [`BodyError::Busy`]. Call it at once when a request has come.
-pub fn admit<B>(request: &mut Request<B>, peer: &Peer) {
-    if let Some(memory) = peer.reserve(TASK + head(request.headers())) {
-        request.extensions_mut().insert(Held(Arc::new(memory)));
-    } else {
-        *request.headers_mut() = HeaderMap::new();
-        request.extensions_mut().insert(Dropped);
+impl<B: HttpBody<Data = Bytes>> Waiting<B> {
+    /// Reserves memory for the request at once. Without it the head is dropped, and [`read`] returns [`BodyError::Busy`].
+    pub fn new(mut request: Request<B>, peer: &Peer) -> Self {
+        let memory = peer.reserve(TASK + head(request.headers()));
+        if memory.is_none() {
+            *request.headers_mut() = HeaderMap::new();
+        }
+        Self { request, peer: peer.clone(), memory }
+    }
+
+    /// Reads the body to its end, also one that is refused: a client cannot send any more while it leaves its answer unread.
+    /// Returns the request, and the memory that it occupies.
+    ///
+    /// # Errors
+    /// If the end has not come in time. Reset the stream then, without an answer.
+    pub async fn whole(self, most: usize) -> Result<(Request<Inbound>, impl Send), BodyError> {
+        self.whole_within(PATIENCE, most).await
+    }
+
+    async fn whole_within(self, patience: Duration, most: usize) -> Result<(Request<Inbound>, impl Send), BodyError> {
+        let Self { request, peer, memory } = self;
+        let (mut parts, body) = request.into_parts();
+        let most = if memory.is_some() { most } else { 0 };
+        let (body, of_body) = match collect(patience, body, most, peer.reserve(0)).await {
+            Ok(read) if memory.is_some() => (Inbound::Whole(Full::new(read.bytes)), read.memory),
+            Err(error @ (BodyError::TooSlow | BodyError::Broken)) => return Err(error),
+            Err(BodyError::TooLarge) if memory.is_some() => {
+                parts.extensions.insert(Unread(BodyError::TooLarge));
+                (Inbound::None, None)
+            }
+            Ok(_) | Err(BodyError::TooLarge | BodyError::Busy) => {
+                parts.extensions.insert(Unread(BodyError::Busy));
+                (Inbound::None, None)
+            }
+        };
+        Ok((Request::from_parts(parts, body), (memory, of_body)))
     }
 }
 
@@ -107,26 +128,35 @@ fn head(headers: &HeaderMap) -> usize {
 }
 
 async fn collect<B: HttpBody<Data = Bytes>>(
+    patience: Duration,
     body: B,
     most: usize,
-    memory: &mut Option<Reservation>,
-) -> Result<Bytes, BodyError> {
+    memory: Option<Reservation>,
+) -> Result<Read, BodyError> {
+    timeout(patience, to_end(body, most, memory)).await.map_err(|_| BodyError::TooSlow)?
+}
+
+async fn to_end<B: HttpBody<Data = Bytes>>(
+    body: B,
+    most: usize,
+    mut memory: Option<Reservation>,
+) -> Result<Read, BodyError> {
     let mut body = pin!(body);
-    let (mut whole, mut is_too_large) = (Vec::new(), false);
+    let (mut whole, mut refused) = (Vec::new(), None);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| BodyError::Broken)?.into_data() else { continue };
-        is_too_large |= whole.len() + data.len() > most;
-        if is_too_large {
-            whole = Vec::new();
-            continue;
+        let length = whole.len() + data.len();
+        if refused.is_none() && length > most {
+            refused = Some(BodyError::TooLarge);
+        } else if refused.is_none() && memory.as_mut().is_some_and(|memory| !memory.grow_to(FACTOR * length)) {
+            refused = Some(BodyError::Busy);
         }
-        let needed = FACTOR * (whole.len() + data.len());
-        if memory.as_mut().is_some_and(|memory| !memory.grow_to(needed)) {
-            return Err(BodyError::Busy);
+        match refused {
+            Some(_) => whole = Vec::new(),
+            None => whole.extend_from_slice(&data),
         }
-        whole.extend_from_slice(&data);
     }
-    if is_too_large { Err(BodyError::TooLarge) } else { Ok(whole.into()) }
+    refused.map_or_else(|| Ok(Read { bytes: whole.into(), memory }), Err)
 }
 
 #[cfg(test)]
@@ -135,10 +165,10 @@ mod tests {
     use std::convert::Infallible;
 
     use futures::stream::{self, StreamExt};
-    use http_body_util::{Full, StreamBody};
+    use http_body_util::StreamBody;
     use hyper::body::Frame;
 
-    use super::super::memory::MemoryBudget;
+    use super::super::budget::Budget;
     use super::*;
 
     fn parts(peer: Option<Peer>) -> Parts {
@@ -150,7 +180,7 @@ mod tests {
     }
 
     fn peer(bytes: usize) -> Peer {
-        MemoryBudget::new(bytes, 100).peer("192.0.2.1".parse().unwrap())
+        Budget::new(bytes, 100).peer("192.0.2.1".parse().unwrap())
     }
 
     #[tokio::test]
@@ -184,7 +214,7 @@ mod tests {
     async fn an_unfinished_body_is_given_up() {
         let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"a")))]);
         let body = StreamBody::new(first.chain(stream::pending()));
-        let result = read_within(Duration::from_millis(1), &parts(None), body, 100).await;
+        let result = collect(Duration::from_millis(1), body, 100, None).await;
         assert_eq!(result.err(), Some(BodyError::TooSlow));
     }
 
@@ -194,23 +224,54 @@ mod tests {
         assert_eq!(read(&parts(Some(peer(100))), body, 100).await.err(), Some(BodyError::Busy));
     }
 
-    #[tokio::test]
-    async fn the_head_of_a_request_is_reserved_while_it_lives() {
-        let request = || Request::builder().header("a", "b").body(Full::new(Bytes::new())).unwrap();
-        let (rich, poor) = (peer(2 * TASK), peer(TASK));
-        let mut admitted = request();
-        admit(&mut admitted, &rich);
-        assert!(rich.reserve(TASK).is_none());
-        let (parts, body) = admitted.into_parts();
-        assert!(read(&parts, body, 100).await.is_ok());
-        drop(parts);
-        assert!(rich.reserve(2 * TASK).is_some());
+    fn request() -> Request<Full<Bytes>> {
+        Request::builder().header("a", "b").body(Full::new(Bytes::from_static(b"body"))).unwrap()
+    }
 
-        let mut refused = request();
-        admit(&mut refused, &poor);
-        assert!(refused.headers().is_empty());
-        let (parts, body) = refused.into_parts();
+    #[tokio::test]
+    async fn a_request_is_charged_while_it_lives() {
+        let peer = peer(2 * TASK);
+        let waiting = Waiting::new(request(), &peer);
+        assert!(peer.reserve(TASK).is_none());
+        let (request, memory) = waiting.whole(100).await.unwrap();
+        let (parts, body) = request.into_parts();
+        assert_eq!(read(&parts, body, 100).await.unwrap().bytes, "body");
+        assert!(peer.reserve(TASK).is_none());
+        drop(memory);
+        assert!(peer.reserve(2 * TASK).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_request_without_memory_loses_its_head_and_is_refused() {
+        let waiting = Waiting::new(request(), &peer(TASK));
+        assert!(waiting.request.headers().is_empty());
+        let (request, _) = waiting.whole(100).await.unwrap();
+        let (parts, body) = request.into_parts();
         assert_eq!(read(&parts, body, 100).await.err(), Some(BodyError::Busy));
+    }
+
+    #[tokio::test]
+    async fn a_refused_body_is_read_to_its_end() {
+        for (bytes, most, error) in [(100 * TASK, 10, BodyError::TooLarge), (TASK + 500, 1000, BodyError::Busy)] {
+            let sent = std::cell::Cell::new(0);
+            let frames = stream::repeat_with(|| {
+                sent.set(sent.get() + 1);
+                Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 600])))
+            });
+            let request = Request::new(StreamBody::new(frames.take(1000)));
+            let (request, _) = Waiting::new(request, &peer(bytes)).whole(most).await.unwrap();
+            let (parts, body) = request.into_parts();
+            assert_eq!(read(&parts, body, 100).await.err(), Some(error));
+            assert_eq!(sent.get(), 1000);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_without_end_is_not_answered() {
+        let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let waiting = Waiting::new(Request::new(body), &peer(2 * TASK));
+        let result = waiting.whole_within(Duration::from_millis(1), 100).await;
+        assert_eq!(result.err(), Some(BodyError::TooSlow));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::memory::Reservation;
+use super::budget::Reservation;
 
 /// Bytes of memory for each byte read: the buffer grows by doubling, and the part before the next request stays in it.
 const FACTOR: usize = 3;

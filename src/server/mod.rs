@@ -20,17 +20,19 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 pub mod body;
+pub mod budget;
 mod files;
-pub mod memory;
+mod inbound;
 mod metered;
 mod paced;
 mod serve;
 mod tls;
 
-use memory::MemoryBudget;
+use budget::Budget;
 
 pub use files::{open_as_many_files_as_allowed, prepare_for};
-pub use serve::{Answers, Limits, routed, serve};
+pub use inbound::Inbound;
+pub use serve::{Answers, Limits, Protocols, routed, serve};
 pub use tls::{Tls, TlsError, TlsFiles};
 
 /// The longest pause between two attempts to reach the API server.
@@ -50,10 +52,13 @@ pub const ADMIN_MEMORY: usize = 8 * 1024 * 1024;
 pub fn admin_limits() -> Limits {
     Limits {
         connections: ADMIN_CONNECTIONS,
-        // Prometheus and the kubelet may come from one address.
-        memory: MemoryBudget::new(ADMIN_MEMORY, 100),
-        head: Limits::GRPC_HEAD,
+        // So that no client of the port keeps the kubelet's probes out.
+        peer_share: 50,
+        memory: Budget::new(ADMIN_MEMORY, 50),
+        head: Limits::ADMIN_HEAD,
+        body: 0,
         idle: Limits::IDLE,
+        protocols: Protocols::Http1,
     }
 }
 

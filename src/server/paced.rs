@@ -1,7 +1,7 @@
 //! Limits what an HTTP/2 connection reads at a time.
 //!
-//! h2 decodes all frames that it can read before hyper takes the first request from it. A burst of small frames would decode
-//! into megabytes of header maps that nothing has been reserved for.
+//! h2 decodes all frames that it can read before hyper takes the first request from it, and before the tasks of streams run. A
+//! burst of small frames would decode into megabytes of header maps that nothing has been reserved for.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes read before the requests in them are taken.
-const BYTES: usize = 8 * 1024;
+const BYTES: usize = 2 * 1024;
 
 /// Bytes that may still be read in this turn of a connection.
 #[derive(Clone, Debug, Default)]

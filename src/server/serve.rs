@@ -13,6 +13,8 @@ use axum::Router;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request};
 use axum::response::Response;
+use futures::TryFutureExt;
+use futures::future::Either;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -20,14 +22,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
-use super::memory::{MemoryBudget, Reservation};
+use super::body::{BodyError, Waiting};
+use super::budget::{Budget, Reservation};
 use super::metered::{Metered, Unanswered};
 use super::paced::Pace;
-use super::{Shutdown, Tls, body};
+use super::{Inbound, Shutdown, Tls};
 
 /// How long requests that are under way may take after a signal to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -71,36 +74,53 @@ const BREATH: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// Connections at once; one more is told 503 and closed.
     pub connections: usize,
+    /// Percentage of these that one peer address may take.
+    pub peer_share: u8,
     /// Memory for connections and what they send; listeners may share it.
-    pub memory: MemoryBudget,
+    pub memory: Budget,
     /// Bytes of the largest head of a request. HTTP/1 may read twice as much before it refuses.
     pub head: u32,
+    /// Bytes of the largest body that a handler reads.
+    pub body: usize,
     /// Time for the head of a request, and time after which a connection without requests is closed.
     pub idle: Duration,
+    /// Protocols that are spoken.
+    pub protocols: Protocols,
+}
+
+/// Versions of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    /// HTTP/1 only.
+    Http1,
+    /// HTTP/1 and HTTP/2.
+    All,
 }
 
 impl Limits {
-    /// Bytes of the largest head that gateways forward.
+    /// Bytes of the largest head that gateways forward. Over gRPC too, although the client's own headers are in the message:
+    /// gateways pass on trace headers, and a head that is too large would fail the call.
     pub const HEAD: u32 = 64 * 1024;
-    /// Bytes of the largest head of a gRPC call: the client's own headers are in the message.
-    pub const GRPC_HEAD: u32 = 16 * 1024;
+    /// Bytes of the largest head of a request to an admin port.
+    pub const ADMIN_HEAD: u32 = 16 * 1024;
     /// More than the 60 seconds for which gateways keep connections, so that gateways close first.
     pub const IDLE: Duration = Duration::from_secs(75);
 
     /// Returns the bytes that one HTTP/2 connection reserves.
     pub fn http2(&self) -> usize {
-        HTTP2 + usize::try_from(self.head).unwrap_or(usize::MAX / HEAD_FACTOR) * HEAD_FACTOR
+        // One head in the making, and as much of others or of trailers that are decoded and not taken yet.
+        HTTP2 + 2 * usize::try_from(self.head).unwrap_or(usize::MAX / HEAD_FACTOR / 2) * HEAD_FACTOR
     }
 }
 
 /// What answers.
 pub trait Answers:
-    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send + Sync + 'static
+    Service<Request<Inbound>, Response = Response, Error = Infallible, Future: Send> + Send + Sync + 'static
 {
 }
 
 impl<S> Answers for S where
-    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send + Sync + 'static
+    S: Service<Request<Inbound>, Response = Response, Error = Infallible, Future: Send> + Send + Sync + 'static
 {
 }
 
@@ -111,7 +131,7 @@ pub fn routed(router: Router) -> impl Answers {
 
 /// Serves until told to stop; then takes no more connections and lets the requests under way finish.
 pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits, tls: Option<Tls>, shutdown: Shutdown) {
-    let (answers, connections) = (Arc::new(answers), Arc::new(Semaphore::new(limits.connections)));
+    let (answers, places) = (Arc::new(answers), Budget::new(limits.connections, limits.peer_share));
     let (end, ending) = watch::channel(false);
     loop {
         let (stream, address) = tokio::select! {
@@ -125,8 +145,9 @@ pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits,
                 }
             },
         };
-        let reserved = limits.memory.peer(address.ip()).reserve(SILENT);
-        let (Some(memory), Ok(permit)) = (reserved, connections.clone().try_acquire_owned()) else {
+        let place = places.peer(address.ip()).reserve(1);
+        let memory = place.as_ref().and_then(|_| limits.memory.peer(address.ip()).reserve(SILENT));
+        let (Some(place), Some(memory)) = (place, memory) else {
             tokio::spawn(turn_away(stream, tls.is_some()));
             continue;
         };
@@ -140,7 +161,7 @@ pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits,
         };
         tokio::spawn(async move {
             connection.converse(stream).await;
-            drop(permit);
+            drop(place);
         });
     }
     drop((listener, ending));
@@ -197,6 +218,9 @@ impl<A: Answers> Connection<A> {
             // Nobody sends the first word in pieces.
             let read = stream.peek(&mut head).await.ok().filter(|read| *read > 0)?;
             let is_http2 = head[..read] == *b"PRI";
+            if is_http2 && self.limits.protocols == Protocols::Http1 {
+                return None;
+            }
             if !self.reserve(0, is_http2) {
                 turn_away(stream, is_http2).await;
                 return None;
@@ -234,7 +258,7 @@ impl<A: Answers> Connection<A> {
             if !request.body().is_end_stream() {
                 request.extensions_mut().insert(peer.clone());
             }
-            let answer = answers.call(request);
+            let answer = answers.call(request.map(Inbound::Live));
             // A client that has asked before the signal learns of it with the next answer.
             let is_last = shutdown.is_asked_for();
             async move {
@@ -269,11 +293,16 @@ impl<A: Answers> Connection<A> {
         let requests = AtomicU64::new(0);
         let answer = service_fn(|mut request: Request<Incoming>| {
             requests.fetch_add(1, Ordering::Relaxed);
-            if !request.body().is_end_stream() {
-                body::admit(&mut request, memory.peer());
+            if request.body().is_end_stream() {
+                request.extensions_mut().insert(memory.peer().clone());
+                let answer = answers.call(request.map(|_| Inbound::None));
+                return Either::Left(answer.map_err(|never: Infallible| -> BodyError { match never {} }));
             }
-            request.extensions_mut().insert(memory.peer().clone());
-            answers.call(request)
+            let (waiting, answers) = (Waiting::new(request, memory.peer()), answers.clone());
+            Either::Right(async move {
+                let (request, _memory) = waiting.whole(limits.body).await?;
+                answers.call(request).await.map_err(|never| match never {})
+            })
         });
         let pace = Pace::default();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(pace.stream(stream)), answer));

@@ -19,8 +19,8 @@ use self::activity::flush::Flusher;
 use self::ext_authz::server::Server;
 use crate::api::Namespaces;
 use crate::key::KeyId;
-use crate::server::memory::MemoryBudget;
-use crate::server::{self, Admin, Limits, ServeError, Shutdown};
+use crate::server::budget::Budget;
+use crate::server::{self, Admin, Limits, Protocols, ServeError, Shutdown};
 
 pub mod access_log;
 pub mod activity;
@@ -88,7 +88,9 @@ pub struct Config {
     /// How many connections each listener bears.
     pub connections: usize,
     /// Memory for connections to both listeners and what they send.
-    pub memory: MemoryBudget,
+    pub memory: Budget,
+    /// Percentage of connections and memory that one peer address may take.
+    pub peer_share: u8,
     /// Bytes of the largest gRPC message.
     pub largest_message: usize,
     /// Time after which a connection without requests is closed.
@@ -133,9 +135,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
                 if stopping.is_asked_for() { Err("stopping".to_owned()) } else { probed.readiness() }
             },
         );
-    let limits =
-        Limits { connections: config.connections, memory: config.memory, head: Limits::HEAD, idle: config.idle };
-    let grpc_limits = Limits { head: Limits::GRPC_HEAD, ..limits.clone() };
+    let limits = Limits {
+        connections: config.connections,
+        peer_share: config.peer_share,
+        memory: config.memory,
+        head: Limits::HEAD,
+        body: credential::MAX_CREDENTIAL_LEN,
+        idle: config.idle,
+        protocols: Protocols::All,
+    };
+    let grpc_limits = Limits { body: ext_authz::server::most_bytes(config.largest_message), ..limits.clone() };
     let tls = config.tls.map(server::Tls::load).transpose()?;
     server::prepare_for(2 * config.connections + server::ADMIN_CONNECTIONS);
     let admin_server = tokio::spawn(server::serve(

@@ -7,6 +7,9 @@ use thiserror::Error;
 
 use crate::access::{Action, Scope, ScopeError};
 
+/// Characters of a client's text that an error quotes.
+const MOST_QUOTED: usize = 64;
+
 /// What must be true of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -116,7 +119,7 @@ impl Question {
                     value.push('/');
                     value.push_str(rest);
                 }
-                (alone, None, None) => return Err(QuestionError::Parameter(alone.to_owned())),
+                (alone, None, None) => return Err(QuestionError::Parameter(quoted(alone))),
             }
         }
         if !is_ended {
@@ -195,7 +198,7 @@ impl<'m, M: Fn() -> Option<&'m [u8]>> Reading<M> {
             }
             "account" => self.question.accounts.push(AccountName::parse(value)?),
             "metadata" => self.question.metadata = parse_flag("metadata", value)?,
-            other => return Err(QuestionError::Parameter(other.to_owned())),
+            other => return Err(QuestionError::Parameter(quoted(other))),
         }
         Ok(())
     }
@@ -215,7 +218,7 @@ impl AccountName {
             Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
                 Ok(Self { namespace: namespace.into(), name: name.into() })
             }
-            _ => Err(QuestionError::Account(text.to_owned())),
+            _ => Err(QuestionError::Account(quoted(text))),
         }
     }
 }
@@ -232,7 +235,7 @@ fn parse_flag(name: &'static str, text: &str) -> Result<bool, QuestionError> {
     match text {
         "true" => Ok(true),
         "false" => Ok(false),
-        other => Err(QuestionError::Flag(name, other.to_owned())),
+        other => Err(QuestionError::Flag(name, quoted(other))),
     }
 }
 
@@ -262,6 +265,16 @@ fn percent_decode(text: &str) -> Result<Cow<'_, str>, QuestionError> {
         rest = tail;
     }
     String::from_utf8(bytes).map(Cow::Owned).map_err(|_| QuestionError::Encoding)
+}
+
+/// The beginning of a client's text. An answer that quotes all of it would hold as much memory until the client reads it.
+fn quoted(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut start: String = characters.by_ref().take(MOST_QUOTED).collect();
+    if characters.next().is_some() {
+        start.push('…');
+    }
+    start
 }
 
 #[cfg(test)]
@@ -342,6 +355,7 @@ mod tests {
             ("scope=any&scope=any", QuestionError::Twice),
             ("scope=orders:read&resource=orders", QuestionError::Twice),
             ("scpoe=orders:read", QuestionError::Parameter("scpoe".into())),
+            (&"é".repeat(100_000), QuestionError::Parameter("é".repeat(64) + "…")),
             ("scope=any&strip-key=true", QuestionError::Parameter("strip-key".into())),
             ("scope=any&metadata=yes", QuestionError::Flag("metadata", "yes".into())),
             ("scope=", QuestionError::Scope(ScopeError::NoColon(String::new()))),

@@ -20,8 +20,8 @@ const ARGON2: usize = 19 * MIB;
 const WATCHES: usize = 3 * 3 * MIB;
 /// Threads that read at the same time, one for each core of the node.
 const CORES: usize = 32;
-/// Heads that one thread can decode before memory is reserved for them: 8 KiB of one-byte fields.
-const HEADS: usize = 8 * KIB * 150;
+/// Heads that one thread can decode before memory is reserved for them: 2 KiB of one-byte fields.
+const HEADS: usize = 2 * KIB * 150;
 
 #[test]
 fn the_bounds_of_a_verifier_fit_its_memory_limit() {

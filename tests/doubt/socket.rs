@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
-use keywright::server::memory::MemoryBudget;
-use keywright::server::{Limits, Shutdown, routed, serve};
+use keywright::server::budget::Budget;
+use keywright::server::{Limits, Protocols, Shutdown, routed, serve};
 use keywright::verifier::ext_authz::server::Server;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -23,8 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SCOPE: &str = "orders:read";
 
 fn limits() -> Limits {
-    let memory = MemoryBudget::new(1 << 30, 100);
-    Limits { connections: 1000, memory, head: Limits::HEAD, idle: Limits::IDLE }
+    let memory = Budget::new(1 << 30, 100);
+    Limits {
+        connections: 1000,
+        peer_share: 100,
+        memory,
+        head: Limits::HEAD,
+        body: 8 * 1024,
+        idle: Limits::IDLE,
+        protocols: Protocols::All,
+    }
 }
 
 /// What happens to a request on its way.

@@ -102,6 +102,32 @@ fn unfinished_messages() -> Vec<u8> {
     on_each_stream(|stream| [frame(HEADERS, END_HEADERS, stream, &block), frame(DATA, 0, stream, &message)].concat())
 }
 
+fn quoted_questions() -> Vec<u8> {
+    // The path is a literal of 60,000 control characters, percent-encoded by the client; JSON writes 6 bytes for each.
+    let path = format!("/auth?{}", "%01".repeat(15_000));
+    let length = path.len() - 127;
+    let varint = [0x80 | u8::try_from(length & 127).unwrap(), 0x80 | u8::try_from(length >> 7 & 127).unwrap(), 2];
+    let block = [&[GET, 0x86, 4, 0x7f], &varint[..], path.as_bytes(), &[1], &text("verifier")].concat();
+    let frames = |stream| {
+        let chunks: Vec<_> = block.chunks(16 * 1024).collect();
+        let of = |(n, chunk): (usize, &&[u8])| {
+            let kind = if n == 0 { HEADERS } else { CONTINUATION };
+            let end_stream = if n == 0 { END_STREAM } else { 0 };
+            let end_headers = if n + 1 == chunks.len() { END_HEADERS } else { 0 };
+            frame(kind, end_stream | end_headers, stream, chunk)
+        };
+        chunks.iter().enumerate().flat_map(of).collect()
+    };
+    on_each_stream(frames)
+}
+
+fn trailers(path: &'static str) -> Vec<u8> {
+    let trailers = indexed_fields(HEAD);
+    let requests = on_each_stream(|stream| frame(HEADERS, END_HEADERS, stream, &request(POST, path)));
+    let trailers = (0..STREAMS).flat_map(|n| frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &trailers)).collect();
+    [requests, trailers].concat()
+}
+
 async fn dial(address: &str) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(ATTACKER.parse().unwrap())?;
@@ -162,4 +188,8 @@ async fn memory_of_clients_without_a_key_is_bounded() {
     }
     flood("questions without a body", false, questions_without_a_body()).await;
     flood("unfinished messages", true, unfinished_messages()).await;
+    flood("quoted questions", false, quoted_questions()).await;
+    flood("trailers", false, trailers("/auth?scope=any")).await;
+    flood("trailers of no route", false, trailers("/nothing")).await;
+    flood("trailers, gRPC", true, trailers("/envoy.service.auth.v3.Authorization/Check")).await;
 }

@@ -14,7 +14,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_503_and_closed_and_has_its_turn_when_another_ends() {
-    let verifier = verifier(&["--max-connections=8"]).await;
+    let verifier = verifier(&["--max-connections=8", "--peer-share=100"]).await;
     let mut eight = Vec::new();
     for _ in 0..8 {
         let mut connection = plain(&verifier.address).await;

@@ -30,12 +30,13 @@ use wire::{Field, Struct, Value};
 pub mod server;
 pub mod wire;
 
-/// Bytes of memory that a byte of a message can take when it is parsed: a header without name and value has 2.
-pub const PARSED_FACTOR: usize = 50;
+/// Bytes of memory that a byte of a message can take when it is parsed: a header without name and value has 2, takes 96, and
+/// a list that has just grown has three places for each.
+pub const PARSED_FACTOR: usize = 150;
 /// Bytes of a message of which only [`LARGE_MESSAGES`] are parsed at the same time.
 pub const LARGE_MESSAGE: usize = 8 * 1024;
 /// See [`LARGE_MESSAGE`].
-pub const LARGE_MESSAGES: usize = 4;
+pub const LARGE_MESSAGES: usize = 2;
 
 /// Answers `envoy.service.auth.v3.Authorization/Check`.
 pub struct ExtAuthz {
@@ -79,12 +80,18 @@ impl ExtAuthz {
         ask: impl Fn(Option<&Proof>) -> Result<CheckResponse, Unproven>,
         length: usize,
     ) -> Option<CheckResponse> {
-        let turn = if length > LARGE_MESSAGE { Some(self.large.acquire().await.ok()?) } else { None };
-        let first = ask(None);
-        drop(turn);
+        let turn = async || if length > LARGE_MESSAGE { self.large.acquire().await.ok() } else { None };
+        let first = {
+            let _turn = turn().await;
+            ask(None)
+        };
         match first {
             Ok(answer) => Some(answer),
-            Err(unproven) => self.service.ask_again(unproven, ask).await,
+            Err(unproven) => {
+                let proof = self.service.prove(unproven).await;
+                let _turn = turn().await;
+                ask(Some(&proof)).ok()
+            }
         }
     }
 

@@ -45,7 +45,7 @@ impl Server {
 
     async fn check(self, request: Request<Body>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let answer = match body::read(&parts, body, PREFIX + self.most).await {
+        let answer = match body::read(&parts, body, most_bytes(self.most)).await {
             Ok(body) => match message(&body.bytes) {
                 Some(message) => self.ext_authz.check(message).await,
                 None => self.ext_authz.refuse(Refusal::Malformed),
@@ -53,10 +53,15 @@ impl Server {
             Err(BodyError::TooLarge) => self.ext_authz.refuse(Refusal::TooLarge),
             Err(BodyError::TooSlow | BodyError::Broken | BodyError::Busy) => self.ext_authz.refuse(Refusal::Doubt),
         };
-        // tonic writes the answer; the message has been read.
-        let request = Request::from_parts(parts, Body::new(Full::new(Bytes::from_static(EMPTY))));
+        // tonic writes the answer. It sees none of the client's headers, which could make it fail the call.
+        let request = Request::new(Full::new(Bytes::from_static(EMPTY)));
         Grpc::new(ProstCodec::<CheckResponse, CheckRequest>::default()).unary(Fixed(answer), request).await
     }
+}
+
+/// Returns the bytes of a body with a message of so many.
+pub fn most_bytes(message: usize) -> usize {
+    PREFIX + message
 }
 
 /// Returns the only message of a body, if it is complete and not compressed.

@@ -1,4 +1,5 @@
-//! Budget of the memory that clients can make this process hold, divided between peer addresses. Pure.
+//! Budget of what clients can make this process hold, divided between peer addresses: bytes of memory, or places for
+//! connections. Pure.
 //!
 //! Buffers of the HTTP libraries are not counted byte by byte. A connection, a stream and a body each reserve an upper bound
 //! of what they can hold before they may hold it; `tests/flood/memory.rs` measures those bounds.
@@ -16,15 +17,15 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-/// Memory for connections, shared by the listeners of a process.
+/// Budget that listeners of a process may share.
 #[derive(Clone, Debug)]
-pub struct MemoryBudget(Arc<Shared>);
+pub struct Budget(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    /// Bytes for all peers.
+    /// Units for all peers.
     total: usize,
-    /// Bytes for one peer.
+    /// Units for one peer.
     share: usize,
     used: AtomicUsize,
     refused: AtomicU64,
@@ -42,18 +43,18 @@ struct PeerState {
     budget: Arc<Shared>,
 }
 
-/// Reserved bytes, returned to the budget on drop.
+/// Reserved units, returned to the budget on drop.
 #[derive(Debug)]
 pub struct Reservation {
     peer: Peer,
-    bytes: usize,
+    units: usize,
 }
 
-impl MemoryBudget {
-    /// Creates a budget of `total` bytes, of which one peer may use `share_percent`.
+impl Budget {
+    /// Creates a budget of `total` units, of which one peer may use `share_percent`, rounded up.
     pub fn new(total: usize, share_percent: u8) -> Self {
         let percent = usize::from(share_percent.min(100));
-        let share = total / 100 * percent + total % 100 * percent / 100;
+        let share = total / 100 * percent + (total % 100 * percent).div_ceil(100);
         Self(Arc::new(Shared {
             total,
             share,
@@ -76,7 +77,7 @@ impl MemoryBudget {
     }
 }
 
-impl Collector for MemoryBudget {
+impl Collector for Budget {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let used = i64::try_from(self.0.used.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let gauge = ConstGauge::new(used);
@@ -99,17 +100,17 @@ impl Shared {
 }
 
 impl Peer {
-    /// Reserves bytes. Returns `None` if the peer's share or the budget would be exceeded.
-    pub fn reserve(&self, bytes: usize) -> Option<Reservation> {
-        self.take(bytes).then(|| Reservation { peer: self.clone(), bytes })
+    /// Reserves units. Returns `None` if the peer's share or the budget would be exceeded.
+    pub fn reserve(&self, units: usize) -> Option<Reservation> {
+        self.take(units).then(|| Reservation { peer: self.clone(), units })
     }
 
-    fn take(&self, bytes: usize) -> bool {
+    fn take(&self, units: usize) -> bool {
         let PeerState { used, budget, .. } = &*self.0;
-        let is_taken = add(used, bytes, budget.share) && {
-            let fits = add(&budget.used, bytes, budget.total);
+        let is_taken = add(used, units, budget.share) && {
+            let fits = add(&budget.used, units, budget.total);
             if !fits {
-                used.fetch_sub(bytes, Ordering::Relaxed);
+                used.fetch_sub(units, Ordering::Relaxed);
             }
             fits
         };
@@ -119,9 +120,9 @@ impl Peer {
         is_taken
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
-        self.0.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+    fn give_back(&self, units: usize) {
+        self.0.used.fetch_sub(units, Ordering::Relaxed);
+        self.0.budget.used.fetch_sub(units, Ordering::Relaxed);
     }
 }
 
@@ -137,33 +138,33 @@ impl Drop for PeerState {
 }
 
 impl Reservation {
-    /// Account that the bytes belong to.
+    /// Account that the units belong to.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Grows to at least `bytes`. Returns false, and keeps what it has, if the budget does not allow it.
-    pub fn grow_to(&mut self, bytes: usize) -> bool {
-        let missing = bytes.saturating_sub(self.bytes);
+    /// Grows to at least `units`. Returns false, and keeps what it has, if the budget does not allow it.
+    pub fn grow_to(&mut self, units: usize) -> bool {
+        let missing = units.saturating_sub(self.units);
         if missing > 0 && !self.peer.take(missing) {
             return false;
         }
-        self.bytes += missing;
+        self.units += missing;
         true
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.peer.give_back(self.bytes);
+        self.peer.give_back(self.units);
     }
 }
 
-fn add(counter: &AtomicUsize, bytes: usize, limit: usize) -> bool {
-    let before = counter.fetch_add(bytes, Ordering::Relaxed);
-    let fits = before.saturating_add(bytes) <= limit;
+fn add(counter: &AtomicUsize, units: usize, limit: usize) -> bool {
+    let before = counter.fetch_add(units, Ordering::Relaxed);
+    let fits = before.saturating_add(units) <= limit;
     if !fits {
-        counter.fetch_sub(bytes, Ordering::Relaxed);
+        counter.fetch_sub(units, Ordering::Relaxed);
     }
     fits
 }
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_peer_gets_its_share_and_no_more() {
-        let budget = MemoryBudget::new(1000, 50);
+        let budget = Budget::new(1000, 50);
         let peer = budget.peer(address("192.0.2.1"));
         let held = peer.reserve(500).unwrap();
         assert!(peer.reserve(1).is_none());
@@ -199,7 +200,7 @@ mod tests {
 
     #[test]
     fn all_peers_together_stay_within_the_budget() {
-        let budget = MemoryBudget::new(1000, 50);
+        let budget = Budget::new(1000, 50);
         let held: Vec<_> =
             ["192.0.2.1", "192.0.2.2"].map(|peer| budget.peer(address(peer)).reserve(500).unwrap()).into();
         let third = budget.peer(address("192.0.2.3"));
@@ -210,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_reservation_grows_and_returns_all() {
-        let budget = MemoryBudget::new(1000, 100);
+        let budget = Budget::new(1000, 100);
         let peer = budget.peer(address("192.0.2.1"));
         let mut held = peer.reserve(100).unwrap();
         assert!(held.grow_to(900) && held.grow_to(300));
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_client_share_an_account() {
-        let budget = MemoryBudget::new(1000, 50);
+        let budget = Budget::new(1000, 50);
         for (one, other) in [("2001:db8::1", "2001:db8::ffff:1"), ("192.0.2.1", "::ffff:192.0.2.1")] {
             let _held = budget.peer(address(one)).reserve(500).unwrap();
             assert!(budget.peer(address(other)).reserve(1).is_none(), "{one} and {other}");
@@ -233,7 +234,7 @@ mod tests {
 
     #[test]
     fn peers_without_connections_are_forgotten() {
-        let budget = MemoryBudget::new(1000, 50);
+        let budget = Budget::new(1000, 50);
         let (one, other) = (budget.peer(address("192.0.2.1")), budget.peer(address("192.0.2.2")));
         let held = one.reserve(1).unwrap();
         drop((one, other));

@@ -4,11 +4,12 @@
 //! A key that is quiet and of which everything is written is not here: there may be a million of them.
 
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::turns::Turns;
 use super::usage::{Rank, Totals, Usage};
 use crate::key::KeyId;
 use crate::verifier::fence::Moment;
@@ -36,9 +37,8 @@ pub struct Ledger {
     sequence: i64,
 }
 
-/// Whose turn it is when, the one that waits for longest first. A key may be queued more than once; its state decides which
-/// entry is valid.
-type Queue = BTreeMap<Tick, VecDeque<Owner>>;
+/// A key may be queued more than once; its state decides which entry is valid.
+type Queue = Turns<Owner>;
 
 #[derive(Default)]
 struct Queues {
@@ -58,7 +58,7 @@ impl Queues {
 }
 
 /// Quarters of a second: the queue needs no finer time, and is much smaller so.
-type Tick = u64;
+pub type Tick = u64;
 /// One of them.
 const TICK: Moment = 250_000_000;
 
@@ -214,8 +214,7 @@ impl Ledger {
     fn queue(&mut self, uid: Uid, rank: Rank, due: Moment) {
         let Some((owner, _)) = self.keys.get_key_value(&uid) else { return };
         let (owner, tick) = (owner.clone(), due.div_ceil(TICK));
-        let queue = self.queues.of(rank);
-        queue.entry(tick).or_default().push_back(owner);
+        self.queues.of(rank).push(tick, owner);
         if let Some(tally) = self.keys.get_mut(&uid) {
             tally.state = State::Queued(rank, tick);
         }
@@ -231,26 +230,16 @@ impl Ledger {
     }
 
     fn next_of(&mut self, rank: Rank, now: Moment) -> Option<Turn> {
-        loop {
-            let queue = self.queues.of(rank);
-            let mut first = queue.first_entry()?;
-            let tick = *first.key();
-            if tick * TICK > now {
-                return None;
-            }
-            let Some(owner) = first.get_mut().pop_front() else {
-                first.remove();
-                continue;
-            };
+        while let Some((tick, owner)) = self.queues.of(rank).pop(now / TICK, |owner| owner.0.full_name().0) {
             // It may be gone, or have been put elsewhere.
             let tally = self.keys.get_mut(&owner);
-            if let Some(tally) =
-                tally.filter(|tally| matches!(tally.state, State::Queued(of, at) if of == rank && at == tick))
-            {
+            let is_next = |tally: &&mut Tally| matches!(tally.state, State::Queued(of, at) if of == rank && at == tick);
+            if let Some(tally) = tally.filter(is_next) {
                 tally.state = State::Idle;
                 return Some(tally.turn(&owner.0, now));
             }
         }
+        None
     }
 
     /// The status names this as our last write. One that timed out is known to have arrived when its number stands there, and

@@ -1,6 +1,6 @@
 //! How keys are used: counted in memory, call by call, and written into `status.activity` now and then.
 //!
-//! [`usage`] counts without a lock; [`ledger`] knows whose turn it is and what has arrived; [`fold`] adds to what other
+//! [`usage`] counts without a lock; [`ledger`] knows what is to be written and what has arrived, [`turns`] in which order; [`fold`] adds to what other
 //! verifiers have said; [`flush`] is the edge that writes.
 
 use std::collections::HashMap;
@@ -20,6 +20,7 @@ use crate::key::KeyId;
 pub mod flush;
 pub mod fold;
 pub mod ledger;
+mod turns;
 pub mod usage;
 
 use ledger::Ledger;

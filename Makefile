@@ -5,6 +5,9 @@ TOOLS := tests/controlplane/build
 # With the examples, whose dependencies are the tests': otherwise features differ and half of everything is built twice.
 BUILD := cargo build --locked --bins --examples
 
+# Tests wait most of the time, so more of them than there are cores run at once.
+export RUST_TEST_THREADS ?= 4
+
 .PHONY: help up demo down test bench image e2e crds docs check
 
 help: ## This text

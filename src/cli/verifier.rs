@@ -90,7 +90,7 @@ pub(super) struct Args {
     max_connections: u32,
 
     /// Memory in MiB for connections to both listeners and for requests that are not answered yet. An HTTP/1 connection takes
-    /// 24 KiB to 408 KiB by the size of its heads, an HTTP/2 connection 1.2 MiB, and each unfinished request 8 KiB or more. More is answered 503
+    /// 24 KiB to 408 KiB by the size of its heads, an HTTP/2 connection 1.3 MiB, and each unfinished request 8 KiB or more. More is answered 503
     #[arg(long, env = "KEYWRIGHT_CONNECTION_MEMORY", default_value_t = 192, value_name = "MIB", value_parser = clap::value_parser!(u32).range(8..=65_536))]
     connection_memory: u32,
 

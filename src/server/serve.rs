@@ -60,7 +60,7 @@ const TLS: usize = 112 * 1024;
 const HTTP1: usize = 24 * 1024;
 /// Bytes of memory of an HTTP/2 connection besides a head: frames that are read and written, and [`STREAMS`] answers that
 /// the client does not read.
-const HTTP2: usize = WINDOW as usize + STREAMS as usize * 6 * 1024;
+const HTTP2: usize = WINDOW as usize + STREAMS as usize * 8 * 1024;
 /// Bytes of memory for each byte that HTTP/2 counts to a head: a field counts with its length and 32, and takes up to this
 /// many times as much in a map that has just grown.
 const HEAD_FACTOR: usize = 4;

@@ -11,7 +11,7 @@ use super::support::{PATIENCE, eventually};
 use super::wire::{Dial, plain};
 use super::{question, verifier};
 
-/// The smallest budget: 8 MiB. A peer may take half, and HTTP/2 takes more than 1 MiB of it for a connection.
+/// The smallest budget: 8 MiB. A peer may take half, and HTTP/2 takes 1.3 MiB of it for a connection.
 const SMALL: [&str; 2] = ["--connection-memory=8", "--peer-share=50"];
 const IDLE: &str = "--idle-timeout=1s";
 /// An HTTP/2 connection without a stream ends after up to twice the idle time, and a few seconds for its last words.

@@ -6,9 +6,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::cell::Cell;
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -22,6 +20,8 @@ const KEYS: usize = 200;
 const NAME: usize = 1_000_000;
 /// Requests at the same time.
 const AT_ONCE: usize = 8;
+/// Time after which memory counts as settled.
+const QUIET: Duration = Duration::from_secs(2);
 /// The chart's limit of the operator.
 const LIMIT: usize = 256 * 1024;
 
@@ -33,13 +33,6 @@ fn managed_fields() -> Value {
     }])
 }
 
-/// A line of `/proc/PID/status`, in KiB.
-fn memory(operator: &Running, name: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", operator.process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-    line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// Peak of resident memory of an operator that starts, in KiB.
 async fn peak_of_a_start(cluster: &Cluster) -> usize {
     let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
@@ -48,15 +41,7 @@ async fn peak_of_a_start(cluster: &Cluster) -> usize {
         if keys >= KEYS { Ok(()) } else { Err(format!("{keys} reconciliations")) }
     })
     .await;
-    let seen = Cell::new((0, Instant::now()));
-    eventually("memory no longer grows", async || {
-        let now = memory(&operator, "VmHWM");
-        if now != seen.get().0 {
-            seen.set((now, Instant::now()));
-        }
-        if seen.get().1.elapsed() > Duration::from_secs(2) { Ok(now) } else { Err(format!("{now} KiB")) }
-    })
-    .await
+    operator.settled_peak(QUIET).await
 }
 
 #[tokio::test]

@@ -1,17 +1,12 @@
 //! Clients without a key that make the verifier hold memory, each kind until it is refused.
 
-use std::cell::Cell;
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keywright::server::open_as_many_files_as_allowed;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::support::eventually;
-use super::support::keywright::Running;
-use super::wire::{Conversation, Dial};
+use super::wire::{Conversation, Dial, dial_from};
 use super::{question, stage, turn, verifier};
 
 /// Memory that connections may take, and that the test fills.
@@ -20,8 +15,10 @@ const MIB: usize = 24;
 const CONNECTIONS: usize = 1_500;
 /// Bytes of a head that is a little below the limit of 64 KiB.
 const HEAD: usize = 63 * 1024;
+/// Time after which memory counts as settled.
+const QUIET: Duration = Duration::from_secs(1);
 /// Address of the attacker. The good client has 127.0.0.1.
-const ATTACKER: &str = "127.0.0.2:0";
+const ATTACKER: &str = "127.0.0.2";
 /// Streams at once on one connection.
 const STREAMS: u32 = 100;
 
@@ -128,45 +125,19 @@ fn trailers(path: &'static str) -> Vec<u8> {
     [requests, trailers].concat()
 }
 
-async fn dial(address: &str) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(ATTACKER.parse().unwrap())?;
-    socket.connect(address.parse().unwrap()).await
-}
-
-/// Peak of resident memory, in KiB.
-fn peak(verifier: &Running) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", verifier.process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// Waits until the peak has not changed for a second.
-async fn settled(verifier: &Running) -> usize {
-    let seen = Cell::new((0, Instant::now()));
-    eventually("memory no longer grows", async || {
-        let now = peak(verifier);
-        if now != seen.get().0 {
-            seen.set((now, Instant::now()));
-        }
-        if seen.get().1.elapsed() > Duration::from_secs(1) { Ok(now) } else { Err(format!("{now} KiB")) }
-    })
-    .await
-}
-
 async fn flood(what: &str, is_grpc: bool, attack: Vec<u8>) {
     let memory = format!("--connection-memory={}", 2 * MIB);
     let verifier = verifier(&[&memory, "--peer-share=50"]).await;
     let address = if is_grpc { &verifier.grpc } else { &verifier.address };
-    let at_rest = settled(&verifier).await;
+    let at_rest = verifier.settled_peak(QUIET).await;
     let mut held = Vec::new();
     for _ in 0..CONNECTIONS {
-        let Ok(mut stream) = dial(address).await else { continue };
+        let Ok(mut stream) = dial_from(ATTACKER, address).await else { continue };
         // One that is refused is closed while it is written to.
         let _ = timeout(Duration::from_secs(5), stream.write_all(&attack)).await;
         held.push(stream);
     }
-    let grown = settled(&verifier).await - at_rest;
+    let grown = verifier.settled_peak(QUIET).await - at_rest;
     let mut good = Conversation::dial(Dial::to(&verifier.address)).await.unwrap();
     good.send(&question("").await).await.unwrap();
     assert!(good.answer().await.unwrap().unwrap().is_ok(), "{what}: a client of another address is served");

@@ -68,13 +68,6 @@ async fn until_open(verifier: &Running, is_right: impl Fn(usize) -> bool) {
     .await;
 }
 
-/// Resident memory, in KiB.
-fn memory(verifier: &Running) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", verifier.process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_connections_that_send_nothing_keep_no_good_key_from_its_answer_and_are_closed() {
     let _turn = turn().await;
@@ -92,12 +85,12 @@ async fn ten_thousand_connections_that_send_nothing_keep_no_good_key_from_its_an
     open_as_many_files_as_allowed();
     let mut kept = plain(&verifier.address).await;
     kept.assert_passes().await;
-    let (files, at_rest) = (open_files(&verifier), memory(&verifier));
+    let (files, at_rest) = (open_files(&verifier), verifier.memory("VmRSS"));
 
     let mut silence = silent(&verifier, &verifier.address, SILENT).await;
     silence.extend(silent(&verifier, &verifier.grpc, SILENT_GRPC).await);
     until_open(&verifier, |open| open >= files + SILENT + SILENT_GRPC).await;
-    let under_silence = memory(&verifier);
+    let under_silence = verifier.memory("VmRSS");
     let start = Instant::now();
     for _ in 0..20 {
         kept.assert_passes().await;
@@ -123,7 +116,7 @@ async fn ten_thousand_connections_that_send_nothing_keep_no_good_key_from_its_an
         [silent(&verifier, &verifier.address, SILENT).await, silent(&verifier, &verifier.grpc, SILENT_GRPC).await];
     until_open(&verifier, |open| open >= files + SILENT + SILENT_GRPC).await;
     kept.assert_passes().await;
-    let again = memory(&verifier);
+    let again = verifier.memory("VmRSS");
     assert!(again < under_silence + under_silence / 4, "{again} KiB, and {under_silence} the first time");
     eprintln!(
         "KiB of memory: {at_rest} at rest, {under_silence} and {again} under {} connections",

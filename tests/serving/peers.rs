@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 
 use super::frames::{Connection, Outcome};
 use super::support::{PATIENCE, eventually};
-use super::wire::{Dial, plain};
+use super::wire::{Dial, dial_from, plain};
 use super::{question, verifier};
 
 /// The smallest budget: 8 MiB. A peer may take half, and HTTP/2 takes 1.3 MiB of it for a connection.
@@ -17,12 +17,6 @@ const IDLE: &str = "--idle-timeout=1s";
 /// An HTTP/2 connection without a stream ends after up to twice the idle time, and a few seconds for its last words.
 const CLOSED: Duration = Duration::from_secs(15);
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-
-async fn from(source: &str, address: &str) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
-    socket.connect(address.parse().unwrap()).await.unwrap()
-}
 
 /// Begins HTTP/2, and returns true if the server answers with its settings.
 async fn is_served(stream: &mut TcpStream) -> bool {
@@ -39,19 +33,19 @@ async fn one_peer_takes_its_share_and_leaves_the_rest() {
     let verifier = verifier(&SMALL).await;
     let mut held = Vec::new();
     let refused = loop {
-        let mut stream = from("127.0.0.2", &verifier.address).await;
+        let mut stream = dial_from("127.0.0.2", &verifier.address).await.unwrap();
         if !is_served(&mut stream).await {
             break held.len();
         }
         held.push(stream);
     };
     assert!((2..8).contains(&refused), "{refused} connections");
-    let mut other = from("127.0.0.3", &verifier.address).await;
+    let mut other = dial_from("127.0.0.3", &verifier.address).await.unwrap();
     assert!(is_served(&mut other).await, "another peer is served");
     plain(&verifier.address).await.assert_passes().await;
     held.pop();
     eventually("a connection that ends returns its share", async || {
-        let mut next = from("127.0.0.2", &verifier.address).await;
+        let mut next = dial_from("127.0.0.2", &verifier.address).await.unwrap();
         if is_served(&mut next).await { Ok(()) } else { Err("refused") }
     })
     .await;
@@ -63,7 +57,7 @@ async fn a_peer_over_its_share_is_answered_503_over_http_1() {
     let whole = question("").await;
     let mut held = Vec::new();
     let answer = loop {
-        let mut stream = from("127.0.0.2", &verifier.address).await;
+        let mut stream = dial_from("127.0.0.2", &verifier.address).await.unwrap();
         stream.write_all(&whole).await.unwrap();
         let mut answer = vec![0; 1024];
         let read = timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
@@ -95,7 +89,7 @@ async fn idle_http_2_connections_are_closed() {
         ("no stream, gRPC", &verifier.grpc, GREETING),
         ("an unread answer", &verifier.address, &unread[..]),
     ] {
-        let mut stream = from("127.0.0.1", address).await;
+        let mut stream = dial_from("127.0.0.1", address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let took = until_closed(stream).await;
         assert!((Duration::from_millis(900)..CLOSED).contains(&took), "{what}: {took:?}");
@@ -117,7 +111,7 @@ async fn an_http_2_connection_in_use_stays() {
 #[tokio::test]
 async fn half_a_head_is_given_up_after_the_idle_timeout() {
     let verifier = verifier(&[IDLE]).await;
-    let mut stream = from("127.0.0.1", &verifier.address).await;
+    let mut stream = dial_from("127.0.0.1", &verifier.address).await.unwrap();
     stream.write_all(b"GET /auth HTTP/1.1\r\nHost").await.unwrap();
     let took = until_closed(stream).await;
     assert!((Duration::from_millis(900)..CLOSED).contains(&took), "{took:?}");

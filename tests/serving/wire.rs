@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tonic::codegen::Service;
@@ -46,6 +46,13 @@ impl Dial {
         let handshake = TlsConnector::from(tls).connect(ServerName::try_from("127.0.0.1").unwrap(), stream);
         Ok(Box::pin(timeout(PATIENCE, handshake).await.map_err(|_| io::ErrorKind::TimedOut)??))
     }
+}
+
+/// A connection from this address of the loopback.
+pub async fn dial_from(source: &str, address: &str) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(format!("{source}:0").parse().expect("an address"))?;
+    socket.connect(address.parse().expect("an address")).await
 }
 
 impl Service<http::Uri> for Dial {

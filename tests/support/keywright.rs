@@ -1,9 +1,11 @@
 //! The operator and the verifier as real processes, under the chart's own `ServiceAccounts`.
 
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::iter::Sum;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
 use super::http::{self, Answer};
@@ -100,6 +102,26 @@ impl Running {
         })
         .await;
         self
+    }
+
+    /// A line of `/proc/PID/status` in KiB, such as `VmRSS` or `VmHWM`, the peak.
+    pub fn memory(&self, line: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("its status");
+        let value = status.lines().find_map(|text| text.strip_prefix(line)).expect("the line");
+        value.trim_start_matches(':').trim().trim_end_matches(" kB").parse().expect("a number")
+    }
+
+    /// Waits until the peak of resident memory has not changed for some time, and returns it in KiB.
+    pub async fn settled_peak(&self, quiet: Duration) -> usize {
+        let seen = Cell::new((0, Instant::now()));
+        eventually("memory no longer grows", async || {
+            let now = self.memory("VmHWM");
+            if now != seen.get().0 {
+                seen.set((now, Instant::now()));
+            }
+            if seen.get().1.elapsed() > quiet { Ok(now) } else { Err(format!("{now} KiB")) }
+        })
+        .await
     }
 
     /// The sum of a metric's samples.

@@ -2,8 +2,9 @@
 //!
 //! Namespaces take turns (round robin), and the names of one namespace are first come, first served, so a tenant that wakes
 //! 10,000 names delays another tenant by one reconciliation a turn. Names of [`Priority::High`] come before the others and take
-//! turns among themselves. A reconciliation that takes long gives its slot back, and its namespace waits then. kube's own controller takes what is due out of a hash set, so that under a steady stream of new
-//! objects one of them may wait without end.
+//! turns among themselves. A reconciliation that takes long gives its slot back, and its namespace waits then. kube's own
+//! controller takes what is due out of a hash set, so that under a steady stream of new objects one of them may wait without
+//! end.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};

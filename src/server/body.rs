@@ -95,16 +95,17 @@ impl<B: HttpBody<Data = Bytes>> Waiting<B> {
     async fn whole_within(self, patience: Duration, most: usize) -> Result<(Request<Inbound>, impl Send), BodyError> {
         let Self { request, peer, memory } = self;
         let (mut parts, body) = request.into_parts();
+        // Without memory for the request nothing of its body is kept.
         let most = if memory.is_some() { most } else { 0 };
-        let (body, of_body) = match collect(patience, body, most, peer.reserve(0)).await {
-            Ok(read) if memory.is_some() => (Inbound::Whole(Full::new(read.bytes)), read.memory),
+        let read = match collect(patience, body, most, peer.reserve(0)).await {
             Err(error @ (BodyError::TooSlow | BodyError::Broken)) => return Err(error),
-            Err(BodyError::TooLarge) if memory.is_some() => {
-                parts.extensions.insert(Unread(BodyError::TooLarge));
-                (Inbound::None, None)
-            }
-            Ok(_) | Err(BodyError::TooLarge | BodyError::Busy) => {
-                parts.extensions.insert(Unread(BodyError::Busy));
+            _ if memory.is_none() => Err(BodyError::Busy),
+            read => read,
+        };
+        let (body, of_body) = match read {
+            Ok(read) => (Inbound::Whole(Full::new(read.bytes)), read.memory),
+            Err(error) => {
+                parts.extensions.insert(Unread(error));
                 (Inbound::None, None)
             }
         };

@@ -1,14 +1,12 @@
 //! Charges an HTTP/1 connection for the bytes that hyper buffers: those of a head or body that is not answered yet.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll};
 
 use super::budget::Reservation;
+use super::guarded::Guard;
 
 /// Bytes of memory for each byte read: the buffer grows by doubling, and the part before the next request stays in it.
 const FACTOR: usize = 3;
@@ -24,58 +22,26 @@ impl Unanswered {
     }
 }
 
-/// A connection whose reservation grows with [`Unanswered`].
-pub struct Metered<S> {
-    stream: S,
-    memory: Reservation,
-    unanswered: Unanswered,
+/// Guard that grows a reservation with [`Unanswered`].
+pub struct Meter {
+    /// Memory of the connection.
+    pub memory: Reservation,
+    /// Bytes read and not answered.
+    pub unanswered: Unanswered,
     /// Bytes reserved for everything but the buffer.
-    base: usize,
+    pub base: usize,
     /// Bytes that the buffer can hold: those of a longer body are read and dropped.
-    most: usize,
+    pub most: usize,
 }
 
-impl<S> Metered<S> {
-    /// Wraps a connection for which `base` bytes are reserved.
-    pub fn new(stream: S, memory: Reservation, unanswered: Unanswered, base: usize, most: usize) -> Self {
-        Self { stream, memory, unanswered, base, most }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        let read = buf.filled().len() - before;
-        let unanswered = this.unanswered.0.fetch_add(read, Ordering::Relaxed).saturating_add(read);
-        let is_allowed = this.memory.grow_to(this.base + FACTOR * unanswered.min(this.most));
-        Poll::Ready(if is_allowed { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) })
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+impl Guard for Meter {
+    fn allowed(&self, _: &mut Context<'_>) -> Poll<usize> {
+        Poll::Ready(usize::MAX)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+    fn read(&mut self, bytes: usize) -> io::Result<()> {
+        let unanswered = self.unanswered.0.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let is_allowed = self.memory.grow_to(self.base + FACTOR * unanswered.min(self.most));
+        if is_allowed { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) }
     }
 }

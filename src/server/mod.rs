@@ -22,6 +22,7 @@ use tokio::sync::watch;
 pub mod body;
 pub mod budget;
 mod files;
+mod guarded;
 mod inbound;
 mod metered;
 mod paced;

@@ -28,7 +28,8 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::body::{BodyError, Waiting};
 use super::budget::{Budget, Reservation};
-use super::metered::{Metered, Unanswered};
+use super::guarded::Guarded;
+use super::metered::{Meter, Unanswered};
 use super::paced::Pace;
 use super::{Inbound, Shutdown, Tls};
 
@@ -210,7 +211,7 @@ impl<A: Answers> Connection<A> {
         }
     }
 
-    /// Finds out the protocol: true is HTTP/2. hyper would wait for ever for the first bytes, and for all of HTTP/2's
+    /// Finds out the protocol: true is HTTP/2. hyper has no timeout for the first bytes and for HTTP/2's
     /// preface. `None` closes the connection.
     async fn greet(&mut self, stream: TcpStream) -> Option<(Box<dyn Stream>, bool)> {
         let Some(tls) = self.tls.clone() else {
@@ -252,7 +253,8 @@ impl<A: Answers> Connection<A> {
         builder.timer(TokioTimer::new()).header_read_timeout(limits.idle).max_buf_size(largest);
         let (peer, unanswered) = (memory.peer().clone(), Unanswered::default());
         let base = HTTP1 + if tls.is_some() { TLS } else { 0 };
-        let stream = Metered::new(stream, memory, unanswered.clone(), base, 2 * largest);
+        let meter = Meter { memory, unanswered: unanswered.clone(), base, most: 2 * largest };
+        let stream = Guarded::new(stream, meter);
         let answer = service_fn(|mut request: Request<Incoming>| {
             unanswered.clear();
             if !request.body().is_end_stream() {
@@ -305,7 +307,7 @@ impl<A: Answers> Connection<A> {
             })
         });
         let pace = Pace::default();
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(pace.stream(stream)), answer));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(Guarded::new(stream, pace.clone())), answer));
         let is_stopping = tokio::select! {
             _ = pace.of(connection.as_mut()) => return,
             _ = ending.wait_for(|ending| *ending) => true,

@@ -35,6 +35,7 @@ use super::service::{self, Proof, Unproven};
 use crate::access::AccessLevel;
 use crate::key::{Parsed, parse};
 use crate::server::body::{self, BodyError};
+use crate::server::budget::Reservation;
 
 /// What the HTTP handlers share.
 pub struct Http {
@@ -120,16 +121,22 @@ where
             Ok(Ok(response)) => Either::Left(ready(Ok(response))),
             Ok(Err(unproven)) => {
                 let Ok(memory) = body::hold(&request) else { return Either::Left(ready(Ok(doubt()))) };
-                let later = answer_later(self.http.clone(), request.into_parts().0, form, unproven);
-                Either::Right(later.inspect(move |_| drop(memory)).map(Ok).boxed())
+                let later = answer_later(self.http.clone(), request.into_parts().0, form, unproven, memory);
+                Either::Right(later.map(Ok).boxed())
             }
             Err(_) => Either::Left(ready(Ok(doubt()))),
         }
     }
 }
 
-async fn answer_later(http: Arc<Http>, parts: Parts, form: Form, unproven: Unproven) -> Response {
-    let Parts { uri, headers, .. } = parts;
+/// Answers when there is a proof. Until then the head and its memory are kept.
+async fn answer_later(
+    http: Arc<Http>,
+    Parts { uri, headers, .. }: Parts,
+    form: Form,
+    unproven: Unproven,
+    _memory: Option<Reservation>,
+) -> Response {
     let ask = |proof: Option<&Proof>| http.answer(&uri, &headers, form, proof);
     let answer = http.service.ask_again(unproven, ask);
     survived(answer.map(|answer| answer.unwrap_or_else(doubt))).await

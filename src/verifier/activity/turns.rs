@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::ledger::Tick;
 
-/// What waits for its time or its turn.
+/// Queue of items that become due at a time.
 pub struct Turns<T> {
     later: BTreeMap<Tick, VecDeque<T>>,
     due: HashMap<Box<str>, VecDeque<(Tick, T)>>,

@@ -62,36 +62,26 @@ impl ExtAuthz {
         Self { service, places, large: Semaphore::new(LARGE_MESSAGES) }
     }
 
-    /// Answers a message, a `CheckRequest`. What is parsed is dropped before the answer waits for a proof.
+    /// Answers a message, a `CheckRequest`.
     pub async fn check(&self, message: Bytes) -> CheckResponse {
-        let settled = self.settle(
-            |proof| match CheckRequest::decode(message.clone()) {
-                Ok(request) => self.answer(&request, proof),
-                Err(_) => Ok(self.refuse(Refusal::Malformed)),
-            },
-            message.len(),
-        );
-        let checked = AssertUnwindSafe(settled).catch_unwind().await;
+        let checked = AssertUnwindSafe(self.settle(&message)).catch_unwind().await;
         checked.ok().flatten().unwrap_or_else(|| denied(Answer::refuse(Code::NotReady)))
     }
 
-    async fn settle(
-        &self,
-        ask: impl Fn(Option<&Proof>) -> Result<CheckResponse, Unproven>,
-        length: usize,
-    ) -> Option<CheckResponse> {
-        let turn = async || if length > LARGE_MESSAGE { self.large.acquire().await.ok() } else { None };
-        let first = {
-            let _turn = turn().await;
-            ask(None)
-        };
-        match first {
+    /// `None` is a doubt.
+    async fn settle(&self, message: &Bytes) -> Option<CheckResponse> {
+        match self.ask(message, None).await {
             Ok(answer) => Some(answer),
-            Err(unproven) => {
-                let proof = self.service.prove(unproven).await;
-                let _turn = turn().await;
-                ask(Some(&proof)).ok()
-            }
+            // What was parsed is not kept until there is a proof.
+            Err(unproven) => self.ask(message, Some(&self.service.prove(unproven).await)).await.ok(),
+        }
+    }
+
+    async fn ask(&self, message: &Bytes, proof: Option<&Proof>) -> Result<CheckResponse, Unproven> {
+        let _turn = if message.len() > LARGE_MESSAGE { self.large.acquire().await.ok() } else { None };
+        match CheckRequest::decode(message.clone()) {
+            Ok(request) => self.answer(&request, proof),
+            Err(_) => Ok(self.refuse(Refusal::Malformed)),
         }
     }
 

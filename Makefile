@@ -24,10 +24,10 @@ demo: ## Walk the life of a key, a line a step (after `make up`)
 down: ## Stop what `make up` started
 	@$(LOCAL) down
 
-test: ## Run every test, on a real API server and behind real gateways
+test: ## Run every test, on a real API server and behind real gateways; goes on after a failure and lists all at the end
 	@$(TOOLS) >/dev/null
 	@tests/gateways/tools >/dev/null
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 bench: ## Measure a decision and counting it, a disabled key's last moments, and the verifier beside servers that decide nothing (about 20 minutes)
 	@$(TOOLS) >/dev/null

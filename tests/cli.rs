@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cli/proxies.rs"]
+mod proxies;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -177,6 +179,21 @@ fn without_a_cluster_to_go_to_it_says_what_to_set() {
         assert_ends(command, &run(&[command]), 1, &["set KUBECONFIG, or run in a pod with a ServiceAccount"]);
         let output = run_with(&[command], &[("KUBECONFIG", "/nowhere/kubeconfig")]);
         assert_ends(command, &output, 1, &["KUBECONFIG", "/nowhere/kubeconfig"]);
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_said_and_not_quoted() {
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    let text = "apiVersion: v1\nkind: Config\ncurrent-context: far\n\
+        clusters: [{name: far, cluster: {server: \"https://api.keywright.invalid\"}}]\n\
+        contexts: [{name: far, context: {cluster: far, user: far}}]\nusers: [{name: far, user: {token: t}}]\n";
+    fs::write(kubeconfig.path(), text).unwrap();
+    for proxy in ["ftp://me:secret@proxy:21", "socks4://me:secret@proxy"] {
+        let env = [("KUBECONFIG", kubeconfig.path().to_str().unwrap()), ("HTTPS_PROXY", proxy)];
+        let output = run_with(&["operator", "--admin-listen=127.0.0.1:0"], &env);
+        assert_ends(proxy, &output, 1, &["must be a URL that begins with http://, https:// or socks5://", "NO_PROXY"]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("secret"), "{output:?}");
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use kube::config::KubeconfigError;
+use kube::config::{Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use thiserror::Error as ThisError;
@@ -26,6 +26,7 @@ mod guarded;
 mod inbound;
 mod metered;
 mod paced;
+mod proxy;
 mod serve;
 mod tls;
 
@@ -86,6 +87,11 @@ pub enum ServeError {
     /// The kubeconfig cannot be read. What kube says of it quotes the line, and that may hold a token.
     #[error("the kubeconfig that KUBECONFIG names is not valid: `kubectl config view` shows where")]
     BadKubeconfig,
+    /// The proxy's URL cannot be used.
+    #[error(
+        "the proxy to the Kubernetes API, from proxy-url of the kubeconfig or from HTTPS_PROXY, must be a URL that begins with http://, https:// or socks5://; if requests are to go there directly, name the API server in NO_PROXY"
+    )]
+    BadProxy,
     /// The configuration does not make a client.
     #[error("the configuration for the Kubernetes API cannot be used: {0}")]
     Client(Box<kube::Error>),
@@ -162,10 +168,20 @@ pub async fn connect() -> Result<Client, ServeError> {
             Some(KubeconfigError::Parse(_)) => ServeError::BadKubeconfig,
             _ => ServeError::NoCluster(Box::new(error)),
         })?;
+    let kubeconfig = Kubeconfig::read().ok();
+    let declared = kubeconfig.as_ref().and_then(proxy::declared).map(str::to_owned);
+    let url = declared.or_else(|| proxy::Environment::read().proxy_for(&config.cluster_url));
+    config.proxy_url = url.map(|url| usable(&url)).transpose()?;
     // Longer than any watch, so that a connection that died silently is noticed at last.
     config.read_timeout = Some(Duration::from_secs(330));
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|e| ServeError::Client(Box::new(e)))
+}
+
+/// Parses the URL of a proxy. An error does not quote it, for it may contain a password.
+fn usable(url: &str) -> Result<Uri, ServeError> {
+    let parsed = url.parse::<Uri>().ok().filter(|url| url.host().is_some());
+    parsed.filter(|url| matches!(url.scheme_str(), Some("http" | "https" | "socks5"))).ok_or(ServeError::BadProxy)
 }
 
 /// Waits until the API server answers, and says so while it does not.

@@ -78,8 +78,9 @@ impl Places {
                 }
             }
         }
-        for bytes in own {
-            take(bytes.trim_ascii(), false);
+        // An empty header is what a client without a key sends, and counts as absent.
+        for bytes in own.map(<[u8]>::trim_ascii).filter(|bytes| !bytes.is_empty()) {
+            take(bytes, false);
         }
         found
     }
@@ -163,10 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_header_counts_as_absent() {
+        let bearer = format!("Bearer {KEY}");
+        let bearer = ("authorization", bearer.as_bytes());
+        for empty in [&b""[..], b" ", b"\t "] {
+            assert_eq!(find(&[("x-api-key", empty)]), Err(Code::Missing));
+            assert_eq!(find(&[("x-api-key", empty), bearer]), Ok("7hx3k9m2pq4d".to_owned()));
+            let twice = [("x-api-key", empty), ("x-api-key", KEY.as_bytes()), bearer];
+            assert_eq!(find(&twice), Err(Code::Malformed), "of two keys it is still not said which counts");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_a_key_is_malformed() {
         let long = vec![b'a'; MAX_CREDENTIAL_LEN + 1];
         let cut = &KEY.as_bytes()[..40];
-        for value in [&b""[..], b" ", b"nonsense", b"\xff\xfe", &long, cut] {
+        for value in [&b"nonsense"[..], b"\xff\xfe", &long, cut] {
             assert_eq!(find(&[("x-api-key", value)]), Err(Code::Malformed), "{value:?}");
         }
         assert_eq!(find(&[("authorization", b"ApiKey")]), Err(Code::Malformed));

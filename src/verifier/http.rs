@@ -264,13 +264,15 @@ async fn verified(http: &Http, request: extract::Request) -> Response {
         Err(error) => return problem(400, "Bad request", &error.to_string()),
     };
     let refuse = |code| http.service.refuse(code, Transport::verify, verify_answer);
-    match parse(request.key.as_bytes()) {
+    // Blanks and a line break, as `cat` of a file brings them, are trimmed as they are in a header.
+    let key = request.key.trim_ascii();
+    match parse(key.as_bytes()) {
         Parsed::Native(presented) => {
             let (credential, call) = (Ok(Credential::Key(presented)), Call::bare(Transport::verify));
             let ask = |proof: Option<&Proof>| http.service.check(&call, &credential, &question, proof, verify_answer);
             http.service.settle(ask).await.unwrap_or_else(doubt)
         }
-        Parsed::Malformed | Parsed::Foreign if request.key.is_empty() => refuse(Code::Missing),
+        Parsed::Malformed | Parsed::Foreign if key.is_empty() => refuse(Code::Missing),
         Parsed::Malformed | Parsed::Foreign => refuse(Code::Malformed),
     }
 }

@@ -10,6 +10,8 @@ mod foreign;
 mod limits;
 #[path = "delivery/meddled.rs"]
 mod meddled;
+#[path = "delivery/refused.rs"]
+mod refused;
 #[path = "support/mod.rs"]
 mod support;
 

@@ -36,6 +36,12 @@ pub enum Reason {
     SecretImmutable,
     /// The chart's value `deliveredSecrets` does not allow the Secret's name, a label or an annotation.
     SecretNotAllowed,
+    /// The API server refuses the Secret: a quota, a policy or a webhook of the cluster. The message contains its words.
+    SecretRefused,
+    /// The API server refuses what Keywright records about the object in its own namespace. The message contains its words.
+    RecordRefused,
+    /// Ready is false: `spec.expiresAt` was past when the key was created, so no value is minted.
+    Expired,
     /// The sealed value cannot be opened with the sealing key that is there.
     SealingKeyLost,
     /// The record of the key cannot be read by this version.
@@ -105,6 +111,9 @@ impl Reason {
             Reason::SecretConflict => "SecretConflict",
             Reason::SecretImmutable => "SecretImmutable",
             Reason::SecretNotAllowed => "SecretNotAllowed",
+            Reason::SecretRefused => "SecretRefused",
+            Reason::RecordRefused => "RecordRefused",
+            Reason::Expired => "Expired",
             Reason::SealingKeyLost => "SealingKeyLost",
             Reason::EntryUnreadable => "EntryUnreadable",
             Reason::Delivered => "Delivered",

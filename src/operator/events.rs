@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
 use kube::api::ObjectMeta;
 use kube::{Client, Resource};
 
-use super::write;
+use super::{refusal, write};
 use crate::api::{CONDITION_READY, CONDITION_SUSPENDED, names};
 use crate::apiserver::Collection;
 
@@ -37,7 +37,10 @@ pub async fn publish<K: Resource<DynamicType = ()>>(client: &Client, object: &K,
 pub async fn publish_about(client: &Client, about: &ObjectReference, news: News, now: Timestamp) {
     let events = Collection::<Event>::new(client, about.namespace.as_deref());
     if let Err(error) = events.create(&write::by_us(), &event(about.clone(), news, now)).await {
-        tracing::warn!(%error, "an Event could not be published");
+        // In a namespace that is being deleted nothing is created any more.
+        if !refusal::is_ending(&error) {
+            tracing::warn!(%error, "an Event could not be published");
+        }
     }
 }
 

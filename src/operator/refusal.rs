@@ -1,8 +1,12 @@
-//! Refusals of the API server, which show what stands under the name of a Secret that the operator cannot read. Pure.
+//! Refusals of the API server: those that show what stands under the name of a Secret that the operator cannot read, and those
+//! that a person has to be told of. Pure.
 
 use kube::core::Status;
 
 use crate::api::names;
+
+/// Longest part of the API server's words that is repeated in a status or an Event, in bytes.
+const LONGEST_WORDS: usize = 512;
 
 /// Refusal of a full write of a delivered Secret, where it shows what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,30 @@ pub fn words(error: &kube::Error) -> String {
     status.message.rsplit_once("denied request: ").map_or("", |(_, words)| words).to_owned()
 }
 
+/// Returns the API server's words, if it refuses an object for a reason that only a person can remove: a quota, a policy or a
+/// webhook of the cluster, a missing right, or validation. Not for a namespace that is being deleted.
+pub fn refused(error: &kube::Error) -> Option<String> {
+    let kube::Error::Api(status) = error else { return None };
+    let passes_by_itself = matches!(status.code, 401 | 404 | 408 | 409 | 410 | 429);
+    let is_refused = (400..500).contains(&status.code) && !passes_by_itself;
+    let is_webhook_broken = status.code == 500 && status.message.contains("failed calling webhook");
+    ((is_refused || is_webhook_broken) && !is_ending(error)).then(|| bounded(&status.message))
+}
+
+/// Returns true if the namespace of the object is being deleted, so that nothing more is created in it.
+pub fn is_ending(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
+    status.code == 403 && causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Returns the words in one line of bounded length.
+fn bounded(words: &str) -> String {
+    let end = words.floor_char_boundary(LONGEST_WORDS);
+    let ellipsis = if end < words.len() { "…" } else { "" };
+    format!("{}{ellipsis}", words[..end].replace(char::is_control, " "))
+}
+
 /// The namespace itself is gone.
 fn is_namespace(status: &Status) -> bool {
     status.details.as_ref().is_some_and(|details| details.kind == "namespaces")
@@ -57,6 +85,30 @@ mod tests {
 
     fn answered(code: u16, message: &str) -> kube::Error {
         kube::Error::Api(Status::failure(message, "").with_code(code).boxed())
+    }
+
+    #[test]
+    fn only_what_a_person_has_to_change_is_told() {
+        let told = |code, message: &str| refused(&answered(code, message));
+        assert_eq!(told(403, "exceeded quota: q"), Some("exceeded quota: q".to_owned()));
+        assert_eq!(told(422, "metadata.labels: Invalid value"), Some("metadata.labels: Invalid value".to_owned()));
+        assert!(told(500, "Internal error occurred: failed calling webhook \"a.example.com\"").is_some());
+        for (code, message) in [(409, "exists"), (404, "not found"), (429, "too many requests"), (500, "etcd is slow")]
+        {
+            assert_eq!(told(code, message), None, "{message}");
+        }
+        assert_eq!(told(403, "two\nlines").as_deref(), Some("two lines"));
+        let long = told(403, &"é".repeat(1000)).unwrap();
+        assert!(long.ends_with("é…") && long.len() <= LONGEST_WORDS + '…'.len_utf8(), "{}", long.len());
+    }
+
+    #[test]
+    fn the_end_of_a_namespace_is_no_refusal() {
+        let status = serde_json::json!({"status": "Failure", "code": 403, "message": "it is being terminated", "reason": "Forbidden",
+            "details": {"causes": [{"reason": "NamespaceTerminating", "message": "shop is being terminated", "field": "metadata.namespace"}]}});
+        let error = kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()));
+        assert!(is_ending(&error) && refused(&error).is_none());
+        assert!(!is_ending(&answered(403, "exceeded quota")));
     }
 
     #[test]

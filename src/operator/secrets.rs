@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::BASE64;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::{Client, ResourceExt};
 
-use super::refusal::{Refusal, refusal, words};
+use super::refusal::{Refusal, refusal, refused, words};
 use super::write::{self, wipe};
 use crate::api::{ApiKey, SecretItem, names};
 use crate::apiserver::Collection;
@@ -46,6 +47,8 @@ pub enum WriteOutcome {
     Immutable,
     /// The chart's values do not allow its name, a label or an annotation. Contains the policy's message.
     NotAllowed(String),
+    /// The API server refuses it for another reason. Contains its words.
+    Refused(String),
 }
 
 /// A delivered Secret, as a dry run of an update shows it.
@@ -89,8 +92,9 @@ pub enum Found {
     Other,
 }
 
-/// How often a write goes back and forth between "exists" and "is not there" before it is left to the next attempt.
-const ATTEMPTS: usize = 4;
+/// Most requests of one write, which goes back and forth between "exists" and "is not there", or of one removal, before it is
+/// left to the next attempt.
+const ATTEMPTS: usize = 8;
 
 impl Secrets {
     /// With the operator's own rights.
@@ -98,13 +102,14 @@ impl Secrets {
         Self(client)
     }
 
-    /// Writes the value: creates the Secret, or takes over the one that an earlier attempt created.
+    /// Writes the value: updates the Secret, or creates it. `is_known` says which of the two is tried first: where a quota of
+    /// Secrets is full, an attempt to create one is refused whether or not there is one of that name.
     pub async fn write(
         &self,
         key: &ApiKey,
         credential: &Credential,
-        plaintext: &Plaintext,
-        site_id: &str,
+        (plaintext, site_id): (&Plaintext, &str),
+        is_known: bool,
     ) -> Result<WriteOutcome, kube::Error> {
         let secrets = self.of(key);
         let name = key.secret_name();
@@ -114,12 +119,12 @@ impl Secrets {
             SecretItem::SiteId => site_id.as_bytes().to_vec(),
         });
         let mut outcome = Ok(WriteOutcome::Taken);
+        let mut is_update = is_known;
         for _ in 0..ATTEMPTS {
-            let answer = match secrets.create(&write::by_us(), &secret).await {
-                Err(error) if refusal(&error) == Some(Refusal::Exists) => {
-                    secrets.replace(name, &write::by_us(), &secret).await
-                }
-                answer => answer,
+            let answer = if is_update {
+                secrets.replace(name, &write::by_us(), &secret).await
+            } else {
+                secrets.create(&write::by_us(), &secret).await
             };
             outcome = match answer {
                 Ok(answer) => {
@@ -128,13 +133,25 @@ impl Secrets {
                     Ok(WriteOutcome::Written(written))
                 }
                 Err(error) => match refusal(&error) {
-                    // Deleted between the two writes.
-                    Some(Refusal::NotThere) => continue,
-                    Some(Refusal::NotOurs | Refusal::Exists) => Ok(WriteOutcome::Taken),
+                    Some(Refusal::NotThere) if is_update => {
+                        is_update = false;
+                        continue;
+                    }
+                    Some(Refusal::Exists) if !is_update => {
+                        is_update = true;
+                        continue;
+                    }
+                    Some(Refusal::NotOurs | Refusal::Exists | Refusal::NotThere) => Ok(WriteOutcome::Taken),
                     Some(Refusal::Newer) => Ok(WriteOutcome::Claimed),
                     Some(Refusal::Immutable) => Ok(WriteOutcome::Immutable),
                     Some(Refusal::NotAllowed) => Ok(WriteOutcome::NotAllowed(words(&error))),
-                    None => Err(error),
+                    None => match refused(&error) {
+                        Some(_) if quotes(&error, plaintext) => {
+                            Ok(WriteOutcome::Refused("its words quote the value and are not repeated".to_owned()))
+                        }
+                        Some(words) => Ok(WriteOutcome::Refused(words)),
+                        None => Err(error),
+                    },
                 },
             };
             break;
@@ -281,6 +298,12 @@ impl Secrets {
     fn of(&self, key: &ApiKey) -> Collection<Secret> {
         Collection::new(&self.0, key.metadata.namespace.as_deref())
     }
+}
+
+/// Returns true if an error quotes the value, as the message of a policy or a webhook of the cluster may.
+fn quotes(error: &kube::Error, plaintext: &Plaintext) -> bool {
+    let (message, value) = (error.to_string(), plaintext.expose());
+    message.contains(value) || message.contains(&BASE64.encode(value.as_bytes()))
 }
 
 fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Secret {

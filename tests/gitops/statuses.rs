@@ -170,7 +170,9 @@ async fn keys(scene: &Scene) {
 
     scene.create::<ApiKey>("late", key(json!({}))).await;
     scene.becomes::<ApiKey>("late", "suspended_by_platform.yaml", in_state("Suspended")).await;
-    scene.create::<ApiKey>("ended", key(json!({"expiresAt": "2020-01-01T00:00:00Z"}))).await;
+    scene.create::<ApiKey>("ended", key(json!({}))).await;
+    space.until_ready_is("ended", "Issued").await;
+    space.patch_key("ended", json!({"spec": {"expiresAt": "2020-01-01T00:00:00Z"}})).await;
     scene.becomes::<ApiKey>("ended", "degraded_expired.yaml", in_state("Expired")).await;
     scene.create::<ApiKey>("lost", key(json!({"account": "nobody"}))).await;
     let lost = |key: &Value| enforced(key) && said(key, "Ready", "AccountNotFound");

@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt};
 
 use crate::api::{Account, Member, MemberKind, MemberRole, names};
 use crate::apiserver::{Collection, Received};
+use crate::operator::refusal::refused;
 use crate::operator::write;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -44,10 +45,7 @@ pub async fn apply(
         match apply_one(&bindings, account, neighbours, name, wanted).await {
             Ok(None) => {}
             Ok(Some(name)) => outcome = Members::Conflict(name),
-            Err(kube::Error::Api(status)) if status.code == 403 || status.code == 422 => {
-                outcome = Members::Refused(status.message.clone());
-            }
-            Err(error) => return Err(error),
+            Err(error) => outcome = Members::Refused(refused(&error).ok_or(error)?),
         }
     }
     Ok(if !is_alone && !account.spec.members.is_empty() { Members::NotAlone } else { outcome })

@@ -10,7 +10,7 @@ use super::context::Context;
 use super::enforcement::Kind;
 use super::queue::Requeue;
 use super::router::{FullName, Woken};
-use super::{controller, site_ids, unreadable, write};
+use super::{controller, refusal, site_ids, unreadable, write};
 use crate::api::{Account, TargetKind};
 use crate::server::Shutdown;
 
@@ -30,6 +30,7 @@ pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<Woken>, s
         };
         match reconcile(&account, &context).await {
             Ok(pause) => Requeue::After(pause),
+            Err(error) if refusal::is_ending(&error) => Requeue::After(REST),
             Err(error) => Requeue::Retry(after(&error, &account, &context)),
         }
     };
@@ -69,14 +70,22 @@ async fn reconcile(account: &Account, context: &Context) -> Result<Duration, kub
     if account.metadata.deletion_timestamp.is_some() {
         return Ok(REST);
     }
-    let site_id = site_ids::reserve(&context.client, &namespace, &name).await?;
+    let (site_id, refused) = match site_ids::reserve(&context.client, &namespace, &name).await {
+        Ok(site_id) => (site_id, None),
+        // What was reserved before stays reserved.
+        Err(error) => {
+            let words = refusal::refused(&error).ok_or(error)?;
+            (account.status.as_ref().and_then(|status| status.public_key.clone()), Some(words))
+        }
+    };
     let suspension = context.known.suspension(&namespace, TargetKind::Account, &name);
     let of_account =
         |key: &crate::api::ApiKey| key.metadata.namespace == account.metadata.namespace && key.spec.account == name;
     let keys = context.known.keys.state_filter(of_account);
-    let settled = matches!(members, members::Members::Bound | members::Members::NotAlone);
+    let settled = refused.is_none() && matches!(members, members::Members::Bound | members::Members::NotAlone);
     let standing = context.enforcement.standing(account);
-    let facts = status::Facts { account, site_id, members, suspension: suspension.as_deref(), keys: &keys, standing };
+    let suspension = suspension.as_deref();
+    let facts = status::Facts { account, site_id, refused, members, suspension, keys: &keys, standing };
     status::write(context, &facts, status::project(&facts, (context.now)())).await?;
     let uid = account.uid().unwrap_or_default();
     if !settled {

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::members::Members;
 use crate::api::{
     Account, AccountStatus, ApiKey, CONDITION_READY, CONDITION_SUSPENDED, Conditions, KeyCounts, Reason, State,
-    Suspension,
+    Suspension, names,
 };
 use crate::apiserver::Collection;
 use crate::operator::context::Context;
@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub account: &'a Account,
     /// The Site ID that is reserved for it.
     pub site_id: Option<String>,
+    /// The API server's words, where it refuses that reservation.
+    pub refused: Option<String>,
     /// What became of its members.
     pub members: Members,
     /// That the platform has suspended it.
@@ -61,6 +63,13 @@ fn ready(facts: &Facts<'_>) -> (bool, Reason, String) {
     if let Some(unknown) = ceiling.scopes().iter().filter_map(|scope| scope.resource()).find(|name| !listed(name)) {
         let message = format!("spec.scopes names {unknown}, which spec.resources does not list; correct one of them");
         return (false, Reason::UnknownScope, message);
+    }
+    if let Some(words) = &facts.refused {
+        let message = format!(
+            "the Site ID is not reserved in namespace {}, for the API server refuses it: {words}. It is tried again at least every 30 seconds; ask the platform team",
+            names::ENTRIES_NAMESPACE
+        );
+        return (false, Reason::RecordRefused, message);
     }
     if facts.site_id.is_none() {
         let message = "every Site ID that was tried is reserved for another account; give this one another name";

@@ -13,8 +13,12 @@ use crate::api::{ApiKey, Reason, SecretItem, names};
 use crate::key::{Cloned, Credential, Ended, Entry, EntryError, Minting, Plaintext};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
+use crate::operator::refusal::refused;
 use crate::operator::secrets::{Found, Removal, Sight, WriteOutcome, Written};
 use crate::operator::site_ids;
+
+/// What follows a refusal.
+const AGAIN: &str = "It is tried again at least every 30 seconds";
 
 /// How far it came.
 pub struct Outcome {
@@ -33,6 +37,12 @@ enum Delivered {
     Done(Box<Stored>),
     Blocked(Problem),
     Gated,
+}
+
+/// What became of the removal of a Secret that was shown for its time.
+enum Concealed {
+    Done(Box<Stored>),
+    Blocked(Box<Stored>, Problem),
 }
 
 /// Does the actions in order. [`StoreError::Lost`] means: observe and plan anew.
@@ -66,10 +76,15 @@ pub async fn execute(
                 let removed = stored.entry.ended(Ended::Removed);
                 outcome.entry = Some(context.entries.replace(&stored, &removed).await?);
             }
-            (Action::Conceal, Some(stored)) => {
-                outcome.entry = Some(conceal(context, facts.key, stored).await?);
-                outcome.secret = Some(Presence::Missing);
-            }
+            (Action::Conceal, Some(stored)) => match conceal(context, facts.key, stored).await? {
+                Concealed::Done(stored) => {
+                    outcome.entry = Some(*stored);
+                    outcome.secret = Some(Presence::Missing);
+                }
+                Concealed::Blocked(stored, problem) => {
+                    return Ok(Outcome { entry: Some(*stored), blocked: Some(problem), ..outcome });
+                }
+            },
             // The plan and the entry do not fit together: somebody changed it.
             (Action::Deliver | Action::NoteSeen | Action::NoteRemoved | Action::Conceal, None) => {
                 return Err(StoreError::Lost.into());
@@ -83,7 +98,7 @@ pub async fn execute(
 /// after a crash then goes on with it. Where a user has raised its serial, it cannot be told from one that holds the next
 /// value, so the entry is written in any case. An operator that has put the next value there, and has not marked it, loses the
 /// swap then; one that puts it there later changes the version.
-async fn conceal(context: &Context, key: &ApiKey, stored: Stored) -> Result<Stored, Error> {
+async fn conceal(context: &Context, key: &ApiKey, stored: Stored) -> Result<Concealed, Error> {
     let revealed = stored.entry.ended(Ended::Revealed);
     let (stored, seen) = match observe::sight(context, key, Some(&stored.entry)).await? {
         Sight::Ours(seen) if revealed == stored.entry => (stored, seen),
@@ -93,9 +108,19 @@ async fn conceal(context: &Context, key: &ApiKey, stored: Stored) -> Result<Stor
         }
         Sight::Frozen | Sight::Nothing | Sight::Other | Sight::Changed => return Err(StoreError::Lost.into()),
     };
-    match context.secrets.take_away(key, stored.entry.last_serial, &seen).await? {
-        Removal::Gone => Ok(stored),
-        Removal::Changed | Removal::Frozen | Removal::NotOurs => Err(StoreError::Lost.into()),
+    match context.secrets.take_away(key, stored.entry.last_serial, &seen).await {
+        Ok(Removal::Gone) => Ok(Concealed::Done(Box::new(stored))),
+        Ok(Removal::Changed | Removal::Frozen | Removal::NotOurs) => Err(StoreError::Lost.into()),
+        Err(error) => match refused(&error) {
+            Some(words) => {
+                let name = &seen.delivery.name;
+                let message = format!(
+                    "Secret {name} was shown for its time and is not deleted, for the API server refuses that: {words}. {AGAIN}; delete the Secret, or have the refusal lifted"
+                );
+                Ok(Concealed::Blocked(Box::new(stored), Problem::new(Reason::SecretRefused, message)))
+            }
+            None => Err(error.into()),
+        },
     }
 }
 
@@ -171,7 +196,8 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
         return Ok(Delivered::Gated);
     };
     let name = key.secret_name();
-    let written = match context.secrets.write(key, credential, &plaintext, &site_id).await? {
+    let is_known = stored.entry.secret.as_ref().is_some_and(|secret| secret.ended.is_none() && secret.name == name);
+    let written = match context.secrets.write(key, credential, (&plaintext, &site_id), is_known).await? {
         WriteOutcome::Written(written) => written,
         WriteOutcome::Taken => {
             let holder = match holder(context, key) {
@@ -201,6 +227,12 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
                 "Secret {name} is not written: {limit}. Change spec.secret.labels or spec.secret.annotations, or create the key with another spec.secret.name, or have the value changed"
             );
             return blocked(Reason::SecretNotAllowed, message);
+        }
+        WriteOutcome::Refused(words) => {
+            let message = format!(
+                "Secret {name} is not written, for the API server refuses it: {words}. {AGAIN}. If a quota is full, delete what is not needed or have it raised; if a policy refuses the Secret, change spec.secret or have the policy changed"
+            );
+            return blocked(Reason::SecretRefused, message);
         }
     };
     drop(plaintext);
@@ -260,6 +292,20 @@ async fn undo_a_stray(context: &Context, key: &ApiKey, written: &Written, serial
 fn is_stray(now: &Entry, serial: u64, secret_uid: &str) -> bool {
     let is_known = now.secret.as_ref().is_some_and(|secret| secret.uid == secret_uid && secret.ended.is_none());
     !is_known && (now.last_serial > serial || now.undelivered().is_none())
+}
+
+/// Returns the problem, where the API server refuses what Keywright records about a key.
+pub fn refused_record(error: &Error) -> Option<Problem> {
+    let words = match error {
+        Error::Store(StoreError::Api(error)) => refused(error)?,
+        Error::Api(error) => refused(error)?,
+        _ => return None,
+    };
+    let message = format!(
+        "the record of the key in namespace {} is not written, for the API server refuses it: {words}. {AGAIN}; ask the platform team",
+        names::ENTRIES_NAMESPACE
+    );
+    Some(Problem::new(Reason::RecordRefused, message))
 }
 
 impl From<EntryError> for Error {

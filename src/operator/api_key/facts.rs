@@ -33,6 +33,8 @@ pub enum Presence {
     Missing,
     /// Something else.
     Other,
+    /// The API server refuses the dry run that would show it.
+    Unknown,
 }
 
 /// What was found where a clone's source should be.

@@ -14,7 +14,7 @@ use super::enforcement::{GATE_BOUND, Kind};
 use super::entries::{StoreError, Stored};
 use super::queue::Requeue;
 use super::router::{FullName, Woken};
-use super::{unreadable, write};
+use super::{refusal, unreadable, write};
 use crate::api::{ApiKey, Reason, TargetKind};
 use crate::key::{Ended, MintError};
 use crate::server::Shutdown;
@@ -29,7 +29,7 @@ pub mod plan;
 mod status;
 
 use adopt::{Adoption, adopt};
-use facts::{Facts, Problem};
+use facts::{Facts, Presence, Problem};
 use plan::plan;
 
 /// How long one reconciliation may take before it is given up and tried again.
@@ -59,6 +59,13 @@ pub enum Error {
     Panicked,
 }
 
+impl Error {
+    /// Returns true if the key's namespace is being deleted: the key goes with it, so this is no failure.
+    fn is_ending(&self) -> bool {
+        matches!(self, Self::Api(error) if refusal::is_ending(error))
+    }
+}
+
 /// Reconciles every ApiKey that is woken, until told to stop.
 pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<Woken>, concurrency: u16, shutdown: Shutdown) {
     let look = async |(namespace, name): FullName| {
@@ -71,6 +78,7 @@ pub async fn run(context: Arc<Context>, woken: mpsc::UnboundedReceiver<Woken>, c
                 context.metrics.reconciled.inc();
                 requeue
             }
+            Err(error) if error.is_ending() => Requeue::After(REST),
             Err(error) => Requeue::Retry(after(&error, &key, &context)),
         }
     };
@@ -127,7 +135,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
         source: None,
         warn_before: context.warn_before,
     };
-    let mut is_at_rest = false;
+    let (mut is_at_rest, mut unseen) = (false, None);
     let (outcome, problem) = match entry(context, key, &uid).await? {
         Err(problem) => {
             let nothing = execute::Outcome { entry: None, secret: None, blocked: None, is_gated: false };
@@ -136,11 +144,18 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
         Ok(entry) => {
             let read = entry.as_ref().map(|stored| stored.entry.clone());
             let source = if read.is_none() { observe::source(context, key).await? } else { None };
-            let secret = observe::secret(context, key, read.as_ref()).await?;
+            let (secret, words) = observe::secret(context, key, read.as_ref()).await?;
+            unseen = words;
             let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..facts };
             let plan = plan(&facts, now);
-            is_at_rest = plan.actions.is_empty() && plan.problem.is_none();
-            let outcome = execute::execute(context, &facts, entry, plan.actions).await?;
+            is_at_rest = plan.actions.is_empty() && plan.problem.is_none() && unseen.is_none();
+            let outcome = match execute::execute(context, &facts, entry.clone(), plan.actions).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    let blocked = Some(execute::refused_record(&error).ok_or(error)?);
+                    execute::Outcome { entry, secret, blocked, is_gated: false }
+                }
+            };
             if outcome.is_gated {
                 // Nothing is said of a value that is about to be delivered: one write of status, not two. The gate wakes
                 // the key.
@@ -157,8 +172,12 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
     let suspension = context.known.suspension(&namespace, TargetKind::Account, &key.spec.account);
     let suspension = suspension.or_else(|| context.known.suspension(&namespace, TargetKind::ApiKey, &key.name_any()));
     let standing = context.enforcement.standing(key);
-    let said =
-        status::Said { problem: problem.as_ref(), suspension: suspension.as_deref(), standing: standing.as_ref() };
+    let said = status::Said {
+        problem: problem.as_ref(),
+        suspension: suspension.as_deref(),
+        unseen: unseen.as_deref(),
+        standing: standing.as_ref(),
+    };
     let status = status::project(&facts, &said, now);
     // Counted, and only then looked for: a key that is deleted meanwhile has been forgotten already.
     context.metrics.is_expiring(&uid, status::is_expiring(&status));
@@ -192,6 +211,8 @@ fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Ti
             Reason::SecretConflict
                 | Reason::SecretImmutable
                 | Reason::SecretNotAllowed
+                | Reason::SecretRefused
+                | Reason::RecordRefused
                 | Reason::EntryUnreadable
                 | Reason::AdoptionUnclear
         )
@@ -199,7 +220,8 @@ fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Ti
     let delivery = facts.entry.and_then(|entry| entry.secret.as_ref());
     let is_unseen = delivery.is_some_and(|delivery| delivery.ended == Some(Ended::Unseen));
     let uid = facts.key.uid().unwrap_or_default();
-    let pause = if blocked_elsewhere || is_unseen || plan::is_overdue(facts, now) {
+    let is_hidden = facts.secret == Some(Presence::Unknown);
+    let pause = if blocked_elsewhere || is_unseen || is_hidden || plan::is_overdue(facts, now) {
         context.backoff.while_in_the_way(&uid)
     } else {
         context.backoff.forget(&uid);

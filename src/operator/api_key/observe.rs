@@ -10,6 +10,7 @@ use crate::api::ApiKey;
 use crate::key::{Cloned, Ended, Entry};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
+use crate::operator::refusal::refused;
 use crate::operator::secrets::{Found, Sight};
 
 /// The entry; in words why, when it cannot be read. Nothing is minted then, for there is a value already.
@@ -21,8 +22,24 @@ pub async fn entry(context: &Context, uid: &str) -> Result<Result<Option<Stored>
     }
 }
 
-/// What stands under the name of the Secret, once a value was delivered. After somebody has removed it, nobody asks.
-pub async fn secret(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> Result<Option<Presence>, Error> {
+/// What stands under the name of the Secret, once a value was delivered; with the API server's words, where it refuses to show
+/// that. After somebody has removed the Secret, nobody asks.
+pub async fn secret(
+    context: &Context,
+    key: &ApiKey,
+    entry: Option<&Entry>,
+) -> Result<(Option<Presence>, Option<String>), Error> {
+    match presence(context, key, entry).await {
+        Ok(presence) => Ok((presence, None)),
+        Err(Error::Api(error)) => match refused(&error) {
+            Some(words) => Ok((Some(Presence::Unknown), Some(words))),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+async fn presence(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> Result<Option<Presence>, Error> {
     match entry.and_then(Entry::newest_delivery) {
         Some((delivery, delivered)) if delivery.ended == Some(Ended::Unseen) => {
             Ok(Some(match context.secrets.find(key, delivered.serial, delivery).await? {

@@ -78,6 +78,11 @@ fn value(facts: &Facts<'_>, cloned: Option<Cloned>, now: Timestamp) -> Result<Ve
         (Some(_), Some(entry)) => entry.revision,
         (Some(refused), None) => return Err(refused),
     };
+    if let Some(expired) = facts.key.spec.expiry().filter(|at| facts.entry.is_none() && *at <= now) {
+        let message =
+            format!("spec.expiresAt is {expired}, which is past, so no value is minted; move it forward or remove it");
+        return Err(Problem::new(Reason::Expired, message));
+    }
     if facts.key.spec.revoke_before().is_some_and(|before| before > now) {
         let message = "spec.rotation.revokeBefore lies in the future, and a value minted now would be refused; the next one is minted at that moment";
         return Err(Problem::new(Reason::RevokedInAdvance, message));
@@ -122,7 +127,10 @@ fn housekeeping(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Option<Acti
         (Some(Ended::Unseen), Presence::Present) => Some(Action::NoteSeen),
         // A restore may bring it later, so it counts as removed only where it was there. An immutable one is its user's to
         // delete.
-        (None | Some(Ended::Revealed | Ended::Unseen), Presence::Other | Presence::Missing | Presence::Frozen)
+        (
+            None | Some(Ended::Revealed | Ended::Unseen),
+            Presence::Other | Presence::Missing | Presence::Frozen | Presence::Unknown,
+        )
         | (Some(Ended::Removed), _) => None,
     }
 }

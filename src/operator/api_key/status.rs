@@ -27,6 +27,8 @@ pub struct Said<'a> {
     pub problem: Option<&'a Problem>,
     /// That the platform has suspended the key, or its account.
     pub suspension: Option<&'a Suspension>,
+    /// The API server's words, where it refuses to show the Secret.
+    pub unseen: Option<&'a str>,
     /// Whether every verifier goes by it.
     pub standing: Option<&'a Standing>,
 }
@@ -73,11 +75,21 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
         }
     }
     let newest_delivery = facts.entry.and_then(Entry::newest_delivery).map(|(delivery, _)| delivery);
-    let (available, reason, message) = match newest_delivery.filter(|_| is_overdue(facts, now)) {
-        Some(delivery) => (true, Reason::SecretImmutable, overdue(delivery)),
-        None => secret_available(facts.key, newest_delivery, facts.secret),
-    };
-    conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
+    match (newest_delivery, said.unseen) {
+        (Some(Delivery { name, .. }), Some(words)) => {
+            let message = format!(
+                "it is not known whether Secret {name} is there, for the API server refuses a dry run of its update: {words}"
+            );
+            conditions.say_unknown(CONDITION_SECRET_AVAILABLE, Reason::SecretRefused, message);
+        }
+        (Some(delivery), None) if is_overdue(facts, now) => {
+            conditions.say(CONDITION_SECRET_AVAILABLE, true, Reason::SecretImmutable, overdue(delivery));
+        }
+        (delivery, _) => {
+            let (available, reason, message) = secret_available(facts.key, delivery, facts.secret);
+            conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
+        }
+    }
     enforcement::say(&mut conditions, said.standing, &before, generation);
     if let Some(suspension) = said.suspension {
         conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, suspension.spec.words());
@@ -110,6 +122,11 @@ fn secret_available(key: &ApiKey, delivery: Option<&Delivery>, presence: Option<
         return (false, Reason::Issuing, "not delivered yet".to_owned());
     };
     match (ended, presence) {
+        (Some(Ended::Revealed), Some(Presence::Present)) => (
+            true,
+            Reason::Delivered,
+            format!("Secret {name} was shown for its time, holds the value still, and is being deleted"),
+        ),
         (Some(Ended::Revealed), _) => (
             false,
             Reason::Revealed,
@@ -132,7 +149,8 @@ fn secret_available(key: &ApiKey, delivery: Option<&Delivery>, presence: Option<
                 "Secret {name} is not the one that the value was delivered in: another stands in its place, and it is not touched. Delete it if nobody needs it; for a new value raise spec.rotation.revision"
             ),
         ),
-        (None, Some(Presence::Present | Presence::Frozen)) => {
+        // Where it cannot be seen, that is said instead.
+        (None, Some(Presence::Present | Presence::Frozen | Presence::Unknown)) => {
             (true, Reason::Delivered, format!("Secret {name} holds the value"))
         }
     }
@@ -199,6 +217,9 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::SecretConflict
         | Reason::SecretImmutable
         | Reason::SecretNotAllowed
+        | Reason::SecretRefused
+        | Reason::RecordRefused
+        | Reason::Expired
         | Reason::SealingKeyLost
         | Reason::Delivered
         | Reason::Removed

@@ -142,13 +142,13 @@ pub struct Rotation {
     /// A new value is minted this long after the last one, such as `2160h`: 1 minute to 10 years.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("rotation.interval must be 1m to 87600h (10 years)"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("rotation.interval must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]
     pub interval: Option<Duration>,
 
     /// How long the value before keeps working beside the new one, counted from the new one's delivery: 0s to 1 year, by default `24h`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
-    #[x_kube(validation = Rule::new("duration(self) <= duration('8760h')").message("rotation.overlap must be 0s to 8760h (1 year)"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) <= duration('8760h')").message("rotation.overlap must be 0s to 8760h (1 year), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]
     pub overlap: Option<Duration>,
 
     /// Values issued before this moment are refused at once: the answer to a leak, together with a higher `revision`.
@@ -184,7 +184,7 @@ pub struct SecretTemplate {
     /// With delivery Once: how long the Secret stays, 1 second to 1 year, by default `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("secret.deleteAfter must be 1s to 8760h (1 year)"))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("secret.deleteAfter must be 1s to 8760h (1 year), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]
     pub delete_after: Option<Duration>,
 
     /// What each key of the Secret holds: `value` (the plaintext), `keyId` (its public part) or `siteId` (the account's public key). By default `{api-key: value, key-id: keyId}`. A change counts from the next value on: this one cannot be read again.

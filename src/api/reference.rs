@@ -79,7 +79,8 @@ fn fields(text: &mut String, schema: &Value, prefix: &str) {
 /// What a field takes, in a few words.
 fn takes(field: &Value) -> String {
     let choices: Vec<String> = list(&field["enum"]).map(|choice| format!("`{}`", word(choice))).collect();
-    let is_duration = word(&field["pattern"]).contains("[hms]");
+    let mut rules = list(&field["x-kubernetes-validations"]);
+    let is_duration = rules.any(|rule| word(&rule["rule"]).contains("duration(self)"));
     match (word(&field["type"]), word(&field["format"])) {
         _ if !choices.is_empty() => choices.join(", "),
         ("string", "date-time") => "time".to_owned(),

@@ -25,9 +25,10 @@ pub(super) fn moment(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Go's form in whole hours, minutes and seconds; five digits keep the sum within what CEL can count.
+/// Go's form in whole hours, minutes and seconds; five digits keep the sum within what CEL can count. The form is checked by the
+/// rule of each field, whose message is a sentence; that of a pattern is a regular expression.
 pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "minLength": 2, "maxLength": 18, "pattern": "^([0-9]{1,5}[hms]){1,3}$"})
+    json_schema!({"type": "string", "minLength": 2, "maxLength": 18})
 }
 
 /// Writes a duration as [`duration`] takes it: kube's own form, such as `7776000s` or `0ns`, does not fit.
@@ -52,7 +53,10 @@ pub(super) fn scopes(_: &mut SchemaGenerator) -> Schema {
         "items": {
             "type": "string",
             "maxLength": 100,
-            "pattern": r"^(\*|[a-z0-9]([a-z0-9._-]*[a-z0-9])?):(read|write|\*)$",
+            "x-kubernetes-validations": [{
+                "rule": r"self.matches('^([*]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?):(read|write|[*])$')",
+                "message": "a scope is a resource, a colon, and read, write or *, such as orders:read, orders:* or *:read; resources are made of a-z, 0-9, `-`, `_` and `.`",
+            }],
         },
     })
 }

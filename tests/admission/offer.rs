@@ -98,8 +98,10 @@ pub fn no_durations(offer: OfferOf, path: &str) -> Vec<Case> {
         "", "0", "h", "3600", "-1h", "-0s", "+1h", "1d", "90d", "1w", "1.5h", "1ns", "1us", "1µs", "1ms", "1H", " 1h",
         "1h ", "1h\n", "1h 30m", "1h,30m", "100000s", "1h1m1s1s", "PT1H", "1e3s", "0x10s", "1_000s", "١h", "1hm", "h1",
     ];
-    let mut cases: Vec<_> =
-        bad.iter().map(|text| rejects(offer(json!(text)), format!("{path} in body should"))).collect();
+    let how = "in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h";
+    let too_short = || format!("{path} in body should be at least 2 chars long");
+    let why = |text: &str| if text.len() < 2 { too_short() } else { how.to_owned() };
+    let mut cases: Vec<_> = bad.iter().map(|text| rejects(offer(json!(text)), why(text))).collect();
     cases.push(rejects(offer(json!("99999h99999h99999h9")), format!("{path}: Too long")));
     cases.push(rejects(offer(json!(3600)), format!("{path} in body must be of type string")));
     cases

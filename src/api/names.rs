@@ -62,6 +62,9 @@ pub const OPERATOR_BINDINGS_POLICY: &str = "keywright-operator-bindings";
 
 /// On a delivered Secret: which minting its value is, 1, 2, … The policy refuses a lower one.
 pub const SERIAL_ANNOTATION: &str = "keywright.dev/serial";
+/// Annotation of an ApiKey by which somebody asks the operator to look at it now: any new value of up to 64 bytes, such as the time.
+pub const RECONCILE_ANNOTATION: &str = "keywright.dev/reconcile-requested-at";
+
 /// On what we make: who manages it.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The value of [`MANAGED_BY_LABEL`].

@@ -1,6 +1,6 @@
 //! One resource in one namespace, or in all of them, reflected into a store.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Debug;
 use std::future::{pending, ready};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,11 +12,15 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::Event;
 
+use crate::api::names::RECONCILE_ANNOTATION;
 use crate::apiserver::health::{Failure, Kind, Stage, WatchHealth};
 use crate::apiserver::{Pace, Received, Sink, Unreadable};
 
 /// Long enough to cost the API server little; short enough that a dead watch is noticed within a minute.
 pub const PACE: Pace = Pace { watch: 30, silence: Duration::from_secs(40) };
+
+/// Longest value of the annotation that asks for a reconciliation, in bytes. A longer one is ignored.
+const LONGEST_REQUEST: usize = 64;
 
 /// A change of a resource. The store has it already.
 pub enum Change<'c, K> {
@@ -81,10 +85,14 @@ where
         Self { name, namespace, objects, health, listed: Mutex::default(), take }
     }
 
-    /// Puts an object into the store, without the fields that nobody reads: labels and annotations may be large.
+    /// Puts an object into the store, without the fields that nobody reads: labels and annotations may be large. The one
+    /// annotation that is read says when somebody asked for a reconciliation.
     fn put(&self, mut object: K) -> K {
         let meta = object.meta_mut();
-        (meta.labels, meta.annotations, meta.owner_references) = (None, None, None);
+        let requested = meta.annotations.as_mut().and_then(|annotations| annotations.remove(RECONCILE_ANNOTATION));
+        let requested = requested.filter(|at| at.len() <= LONGEST_REQUEST);
+        meta.annotations = requested.map(|at| BTreeMap::from([(RECONCILE_ANNOTATION.to_owned(), at)]));
+        (meta.labels, meta.owner_references) = (None, None);
         self.objects.write(&Event::Apply(object.clone()));
         object
     }

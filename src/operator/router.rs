@@ -1,7 +1,8 @@
 //! Which keys and accounts to look at again, given what changed. Pure: changes in, wake-ups out.
 //!
 //! What verifiers write into `status.activity` must not wake the operator, and a status that was wiped by hand must; so
-//! an object counts as changed when its generation or the operator's part of its status is another.
+//! an object counts as changed when its generation or the operator's part of its status is another. So does a key whose
+//! annotation asks for a reconciliation anew.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 
+use crate::api::names::RECONCILE_ANNOTATION;
 use crate::api::{Account, ApiKey, ApiKeyStatus, State, Suspension, Target, TargetKind};
 
 #[cfg(test)]
@@ -319,7 +321,8 @@ fn full_name(object: &impl ResourceExt) -> FullName {
 /// Of a key with this status: its generation, and what the operator itself says of it; the rest is the verifiers'.
 fn print_of(key: &ApiKey, status: Option<&ApiKeyStatus>) -> u64 {
     let own = status.map(|status| ApiKeyStatus { activity: None, ..status.clone() });
-    print(&(key.metadata.generation, &own))
+    let requested = key.annotations().get(RECONCILE_ANNOTATION);
+    print(&(key.metadata.generation, requested, &own))
 }
 
 fn print(what: &impl Serialize) -> u64 {

@@ -16,6 +16,20 @@ async fn delete(space: &Space) {
 }
 
 #[tokio::test]
+async fn a_deleted_secret_is_noticed_when_somebody_asks() {
+    let (space, both) = run().await;
+    let value = space.ready_key("storefront").await;
+    space.until("storefront", "Enforced", "Acknowledged").await;
+    space.secrets().delete("storefront", &DeleteParams::default()).await.unwrap();
+    let now = Timestamp::now().to_string();
+    space
+        .patch_key("storefront", json!({"metadata": {"annotations": {"keywright.dev/reconcile-requested-at": now}}}))
+        .await;
+    space.until("storefront", "SecretAvailable", "Removed").await;
+    both.verifier.eventually_says("ok", "scope=any", &value).await;
+}
+
+#[tokio::test]
 async fn the_secret_of_a_deleted_key_goes_although_somebody_added_an_owner() {
     let (space, _both) = run().await;
     space.ready_key("storefront").await;

@@ -34,8 +34,9 @@ use plan::plan;
 
 /// How long one reconciliation may take before it is given up and tried again.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often a key at rest is looked at again: Secrets cannot be watched, so a removed one is noticed then.
-const REST: Duration = Duration::from_mins(15);
+/// Longest time until a key at rest is looked at again, in two requests. Secrets cannot be watched, so a deleted one is noticed
+/// then, or when somebody asks by [`RECONCILE_ANNOTATION`](crate::api::names::RECONCILE_ANNOTATION).
+const REST: Duration = Duration::from_mins(5);
 /// How often a lost compare-and-swap is followed by another look at once.
 const ATTEMPTS: usize = 8;
 
@@ -225,7 +226,8 @@ fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Ti
         context.backoff.while_in_the_way(&uid)
     } else {
         context.backoff.forget(&uid);
-        REST
+        // Keys that a starting operator has looked at in one go spread out again.
+        REST.mul_f64(rand::random_range(0.6..=1.0))
     };
     let until_deadline =
         plan::deadline(facts, now).map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());

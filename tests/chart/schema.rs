@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Map, Value, json};
 
-use super::support::chart::{chart, render, template, try_render};
+use super::support::chart::{OLDEST, chart, helm, render, template, try_render};
 
 pub fn schema() -> Value {
     serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap()
@@ -51,7 +51,7 @@ fn every_value_has_a_default_a_type_and_a_sentence_that_describes_it() {
         assert!(said.ends_with('.'), "{path} is described by {said:?}");
         let Some(fields) = properties(schema) else { return };
         assert_eq!(schema["additionalProperties"], false, "{path}");
-        for (name, field) in fields.iter().filter(|(name, _)| *name != "global") {
+        for (name, field) in fields.iter().filter(|(name, _)| !["enabled", "global"].contains(&name.as_str())) {
             let path = format!("{path}.{name}");
             compare(&path, field, value.get(name).unwrap_or_else(|| panic!("{path} has no default")));
         }
@@ -106,6 +106,7 @@ fn a_value_that_cannot_work_is_refused() {
         ("flowSchema.matchingPrecedence=0", "/flowSchema/matchingPrecedence"),
         ("prometheusRule.indexAgeSeconds=10", "/prometheusRule/indexAgeSeconds"),
         ("crds.enabled=\"yes\"", "/crds/enabled"),
+        ("enabled=\"yes\"", "/enabled"),
         ("extraObjects=[\"text\"]", "/extraObjects/0"),
     ] {
         refused(&[value], at);
@@ -128,6 +129,39 @@ fn a_value_at_the_edge_of_what_works_is_taken() {
     ] {
         render(&[value]);
     }
+}
+
+#[test]
+fn the_chart_can_be_a_dependency_with_a_condition() {
+    let umbrella = tempfile::tempdir().unwrap();
+    fs::create_dir(umbrella.path().join("charts")).unwrap();
+    std::os::unix::fs::symlink(chart(), umbrella.path().join("charts/keywright")).unwrap();
+    let manifest = "apiVersion: v2\nname: platform\nversion: 1.0.0\n\
+        dependencies: [{name: keywright, version: '>=0.0.0-0', condition: keywright.enabled}]\n";
+    fs::write(umbrella.path().join("Chart.yaml"), manifest).unwrap();
+    let path = umbrella.path().display().to_string();
+    let rendered = |set: &str| {
+        let args =
+            ["template", "platform", &path, "--namespace", "keywright-system", "--kube-version", OLDEST, "--set", set];
+        helm(&args).unwrap()
+    };
+    assert!(rendered("keywright.enabled=true").contains("name: keywright-verifier"));
+    assert_eq!(rendered("keywright.enabled=false").trim(), "");
+}
+
+#[test]
+fn policies_state_what_the_api_server_would_fill_in() {
+    let rendered = render(&[]);
+    let mut count = 0;
+    for policy in rendered.of_kind("ValidatingAdmissionPolicy") {
+        let constraints = &policy["spec"]["matchConstraints"];
+        let stated = ["matchPolicy", "namespaceSelector", "objectSelector"].map(|field| constraints[field].clone());
+        assert_eq!(stated, [json!("Equivalent"), json!({}), json!({})], "{policy}");
+        let rules = constraints["resourceRules"].as_array().unwrap();
+        assert!(rules.iter().all(|rule| rule["scope"] == "*") && policy["spec"]["failurePolicy"] == "Fail", "{policy}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
 }
 
 #[test]

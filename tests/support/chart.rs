@@ -12,7 +12,7 @@ use super::control_plane::binaries;
 use super::process::output;
 
 /// The oldest Kubernetes that the chart is for.
-const OLDEST: &str = "1.33.0";
+pub const OLDEST: &str = "1.33.0";
 
 /// Where the chart is.
 pub fn chart() -> PathBuf {

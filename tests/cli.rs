@@ -67,6 +67,8 @@ fn a_command_line_that_cannot_be_used_ends_with_2_and_says_why() {
         (&["operator", "--orphan-interval="], &["--orphan-interval"]),
         (&["operator", "--admin-listen=nowhere"], &["'nowhere' for '--admin-listen", "invalid socket address"]),
         (&["verifier", "--grpc-listen="], &["--grpc-listen", "invalid socket address", "or off"]),
+        (&["verifier", "--default-requirement=scop=any"], &["`scop` is no parameter of a route"]),
+        (&["verifier", "--default-requirement="], &["is no parameter of a route"]),
         (&["verifier", "--listen=7070"], &["'7070' for '--listen", "invalid socket address"]),
         (&["verifier", "--listen=127.0.0.1:65536"], &["'127.0.0.1:65536'", "invalid socket address"]),
         (&["operator", "--concurrency=0"], &["'0' for '--concurrency", "0 is not in 1..=65535"]),

@@ -13,6 +13,7 @@ use crate::server::TlsFiles;
 use crate::server::budget::Budget;
 use crate::verifier::activity::Sources;
 use crate::verifier::credential::Places;
+use crate::verifier::question::Question;
 use crate::verifier::{self, Config};
 
 /// Answer "may this request pass?" for gateways.
@@ -51,6 +52,12 @@ pub(super) struct Args {
     /// always set it itself, or a client could
     #[arg(long, env = "KEYWRIGHT_METHOD_HEADER")]
     method_header: Option<HeaderName>,
+
+    /// Requirement of gRPC requests that carry none, such as scope=any&account=shop/acme: for Gateway API's ExternalAuth, which
+    /// cannot send one. Without this flag such requests are denied as `bad_route`. It holds for every host and path, so a route
+    /// whose own requirement was forgotten has this one; use a verifier of its own for such routes
+    #[arg(long, env = "KEYWRIGHT_DEFAULT_REQUIREMENT", value_name = "REQUIREMENT", value_parser = requirement)]
+    default_requirement: Option<String>,
 
     /// What is noted in status.activity of who calls with a key
     #[arg(long, env = "KEYWRIGHT_ACTIVITY_SOURCES", value_enum, default_value_t)]
@@ -145,6 +152,11 @@ impl FromStr for MayListen {
     }
 }
 
+fn requirement(text: &str) -> Result<String, String> {
+    // The method decides nothing about the form.
+    Question::from_default(text, b"GET").map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
 fn part(text: &str) -> Result<f64, String> {
     let part = text.parse().ok().filter(|part| (0.0..=1.0).contains(part));
     part.ok_or_else(|| format!("{text} is no part of all: use a number from 0 to 1, such as 0.01"))
@@ -173,6 +185,7 @@ impl Args {
             namespaces: Namespaces::named(self.watch_namespaces),
             places: Places { header: self.key_header, scheme: self.auth_scheme },
             method_header: self.method_header,
+            default_requirement: self.default_requirement,
             slow_checks: usize::from(self.argon2_checks),
             max_staleness: self.max_staleness,
             client_header: self.client_header,

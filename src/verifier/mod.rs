@@ -71,6 +71,8 @@ pub struct Config {
     pub places: credential::Places,
     /// The header in which the gateway tells the original method.
     pub method_header: Option<axum::http::HeaderName>,
+    /// Requirement of Envoy's routes that carry none.
+    pub default_requirement: Option<String>,
     /// The header in which the gateway tells the client's address.
     pub client_header: Option<axum::http::HeaderName>,
     /// What is noted of who calls.
@@ -168,7 +170,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     });
     let over_grpc = async {
         if let Some(listener) = grpc_listener {
-            let ext_authz = ext_authz::ExtAuthz::new(service.clone(), config.places.clone());
+            let ext_authz = ext_authz::ExtAuthz::new(service.clone(), config.places.clone())
+                .with_default(config.default_requirement);
             let authorization = Server::new(ext_authz, config.largest_message);
             let router = grpc_router(service.clone(), authorization, shutdown.clone());
             server::serve(listener, server::routed(router), grpc_limits, tls.clone(), shutdown.clone()).await;

@@ -155,6 +155,12 @@ impl Question {
         reading.question()
     }
 
+    /// Parses the requirement of routes that carry none, as Envoy's extensions but in one text: `scope=any&account=shop/acme`.
+    pub fn from_default(requirement: &str, method: &[u8]) -> Result<Self, QuestionError> {
+        let pairs = requirement.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        Self::from_extensions(pairs.map(|(name, value)| (name.as_bytes(), value.as_bytes())), method)
+    }
+
     /// The question of `/v1/verify`: without a scope, "who is it?".
     pub fn from_parts(scope: Option<&str>, account: Option<&str>) -> Result<Self, QuestionError> {
         Ok(Self {

@@ -130,6 +130,7 @@ fn each_value_of_a_flag_reaches_its_program() {
         ("verifier.connectionMemoryMiB=64", "verifier", "--connection-memory=64"),
         ("verifier.peerSharePercent=100", "verifier", "--peer-share=100"),
         ("verifier.grpc.maxMessageKiB=512", "verifier", "--max-message=512"),
+        ("verifier.grpc.defaultRequirement=\"scope=any\"", "verifier", "--default-requirement=scope=any"),
         ("verifier.idleTimeout=\"2m\"", "verifier", "--idle-timeout=2m"),
         ("verifier.shutdownDelaySeconds=9", "verifier", "--shutdown-delay=9s"),
         ("verifier.extraArgs=[\"--a b\"]", "verifier", "--a b"),

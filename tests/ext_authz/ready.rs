@@ -39,6 +39,24 @@ async fn health(address: &str, service: &str) -> Result<ServingStatus, tonic::St
 }
 
 #[tokio::test]
+async fn a_route_without_a_requirement_has_the_default_one() {
+    let Keywright { cluster, full, reader, other, .. } = keywright().await;
+    let account = keywright().await.account();
+    let requirement = format!("--default-requirement=scope=orders:write&account={account}&strip-key=true");
+    let verifier = Running::verifier(cluster, &[&requirement]).await.unwrap().ready().await;
+    let client = Client::new(channel(&verifier.grpc));
+    let asked = async |question: &[(&str, &str)], key: &str| {
+        let answer = ask(&client, request(question, "GET", &[("x-api-key", key)])).await;
+        (answer.status, answer.code().to_owned())
+    };
+    assert_eq!(asked(&[], full).await.0, 200);
+    assert_eq!(asked(&[], reader).await, (403, "insufficient_scope".to_owned()));
+    assert_eq!(asked(&[], other).await, (403, "wrong_account".to_owned()));
+    assert_eq!(asked(ANY, reader).await.0, 200, "a requirement of the route's own takes its place");
+    assert_eq!(asked(&[("metadata", "true")], full).await, (403, "bad_route".to_owned()), "it is not added to another");
+}
+
+#[tokio::test]
 async fn a_verifier_that_is_not_ready_refuses_everything_and_serves_when_it_is() {
     const SERVICES: [&str; 2] = ["", "envoy.service.auth.v3.Authorization"];
     let Keywright { cluster, full, off, site, .. } = keywright().await;

@@ -42,6 +42,8 @@ pub const LARGE_MESSAGES: usize = 2;
 pub struct ExtAuthz {
     service: Arc<Service>,
     places: Places,
+    /// Requirement of routes without extensions. `None`: they are refused.
+    default_requirement: Option<String>,
     large: Semaphore,
 }
 
@@ -59,7 +61,13 @@ pub enum Refusal {
 impl ExtAuthz {
     /// Answers with the verdicts of `service` about keys found at `places`.
     pub fn new(service: Arc<Service>, places: Places) -> Self {
-        Self { service, places, large: Semaphore::new(LARGE_MESSAGES) }
+        Self { service, places, default_requirement: None, large: Semaphore::new(LARGE_MESSAGES) }
+    }
+
+    /// Asks `requirement` where a route carries none at all.
+    #[must_use]
+    pub fn with_default(self, requirement: Option<String>) -> Self {
+        Self { default_requirement: requirement, ..self }
     }
 
     /// Answers a message, a `CheckRequest`.
@@ -107,7 +115,12 @@ impl ExtAuthz {
             self.places.find_in(headers.values("authorization"), headers.values(self.places.header.as_str()));
         self.service.bring(&credential);
         let extensions = attributes.context_extensions.iter().map(|pair| (&*pair.key, &*pair.value));
-        let question = match Question::from_extensions(extensions, &http.method) {
+        let default = self.default_requirement.as_ref().filter(|_| attributes.context_extensions.is_empty());
+        let question = match default {
+            Some(requirement) => Question::from_default(requirement, &http.method),
+            None => Question::from_extensions(extensions, &http.method),
+        };
+        let question = match question {
             Ok(question) => question,
             Err(error) => return Ok(denied(self.bad_route(&error.to_string()))),
         };

@@ -24,6 +24,8 @@ mod shapes;
 mod slow;
 #[path = "serving/tls.rs"]
 mod tls;
+#[path = "serving/unread.rs"]
+mod unread;
 #[path = "serving/wire.rs"]
 mod wire;
 

@@ -24,6 +24,7 @@ pub mod budget;
 mod files;
 mod guarded;
 mod inbound;
+mod lingering;
 mod metered;
 mod paced;
 mod proxy;

@@ -22,13 +22,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
 use super::body::{BodyError, Waiting};
 use super::budget::{Budget, Reservation};
 use super::guarded::Guarded;
+use super::lingering::{Lingering, Sending};
 use super::metered::{Meter, Unanswered};
 use super::paced::Pace;
 use super::{Inbound, Shutdown, Tls};
@@ -67,6 +68,8 @@ const HTTP2: usize = WINDOW as usize + STREAMS as usize * 8 * 1024;
 const HEAD_FACTOR: usize = 4;
 /// How often a silent HTTP/2 peer is asked whether it is there, and how long it may take to say so.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// Connections over the limit that are ended gently at the same time; others are closed at once.
+const TURNED_AWAY: usize = 256;
 /// A pause after a failure to accept, as when no file descriptor is left.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -134,6 +137,7 @@ pub fn routed(router: Router) -> impl Answers {
 pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits, tls: Option<Tls>, shutdown: Shutdown) {
     let (answers, places) = (Arc::new(answers), Budget::new(limits.connections, limits.peer_share));
     let (end, ending) = watch::channel(false);
+    let door = Arc::new(Semaphore::new(TURNED_AWAY));
     loop {
         let (stream, address) = tokio::select! {
             () = shutdown.wait() => break,
@@ -149,7 +153,7 @@ pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits,
         let place = places.peer(address.ip()).reserve(1);
         let memory = place.as_ref().and_then(|_| limits.memory.peer(address.ip()).reserve(SILENT));
         let (Some(place), Some(memory)) = (place, memory) else {
-            tokio::spawn(turn_away(stream, tls.is_some()));
+            tokio::spawn(turn_away(stream, tls.is_some(), door.clone()));
             continue;
         };
         let connection = Connection {
@@ -158,6 +162,7 @@ pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits,
             tls: tls.clone(),
             ending: ending.clone(),
             shutdown: shutdown.clone(),
+            door: door.clone(),
             memory,
         };
         tokio::spawn(async move {
@@ -174,12 +179,15 @@ pub async fn serve(listener: TcpListener, answers: impl Answers, limits: Limits,
 }
 
 /// Answers 503 and closes, unless the client speaks another protocol.
-async fn turn_away(mut stream: TcpStream, is_other: bool) {
+async fn turn_away(mut stream: TcpStream, is_other: bool, door: Arc<Semaphore>) {
     const BUSY: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\nx-keywright-code: not_ready\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-    if !is_other {
-        let _ = timeout(FIRST_BYTE, stream.write_all(BUSY)).await;
-        let _ = timeout(FIRST_BYTE, stream.shutdown()).await;
+    if !is_other && timeout(FIRST_BYTE, stream.write_all(BUSY)).await.is_ok_and(|written| written.is_ok()) {
+        let place = door.try_acquire();
+        let sending = Sending::default();
+        sending.set(place.is_ok());
+        // The end is the same whether or not the client has taken notice.
+        let _ = timeout(FIRST_BYTE, Lingering::new(stream, sending).shutdown()).await;
     }
 }
 
@@ -191,6 +199,8 @@ struct Connection<A> {
     /// Turns true when the connection is to finish its requests and close.
     ending: watch::Receiver<bool>,
     shutdown: Shutdown,
+    /// Places for connections that are turned away.
+    door: Arc<Semaphore>,
     memory: Reservation,
 }
 
@@ -223,7 +233,7 @@ impl<A: Answers> Connection<A> {
                 return None;
             }
             if !self.reserve(0, is_http2) {
-                turn_away(stream, is_http2).await;
+                turn_away(stream, is_http2, self.door.clone()).await;
                 return None;
             }
             return Some((preface(bounded(stream), is_http2).await?, is_http2));
@@ -254,10 +264,13 @@ impl<A: Answers> Connection<A> {
         let (peer, unanswered) = (memory.peer().clone(), Unanswered::default());
         let base = HTTP1 + if tls.is_some() { TLS } else { 0 };
         let meter = Meter { memory, unanswered: unanswered.clone(), base, most: 2 * largest };
-        let stream = Guarded::new(stream, meter);
+        let sending = Sending::default();
+        let stream = Guarded::new(Lingering::new(stream, sending.clone()), meter);
         let answer = service_fn(|mut request: Request<Incoming>| {
             unanswered.clear();
-            if !request.body().is_end_stream() {
+            let has_body = !request.body().is_end_stream();
+            sending.set(has_body);
+            if has_body {
                 request.extensions_mut().insert(peer.clone());
             }
             let answer = answers.call(request.map(Inbound::Live));

@@ -93,7 +93,10 @@ fn a_drain_of_nodes_leaves_verifiers_and_is_not_held_up_by_those_that_are_not_re
     assert_eq!(budget["maxUnavailable"], 1);
     assert_eq!(budget["unhealthyPodEvictionPolicy"], "AlwaysAllow");
     let operators = &render(&[]).the("PodDisruptionBudget", "keywright-operator")["spec"].clone();
-    assert_eq!((&operators["maxUnavailable"], &operators["unhealthyPodEvictionPolicy"]), (&json!(1), &json!("AlwaysAllow")));
+    assert_eq!(
+        (&operators["maxUnavailable"], &operators["unhealthyPodEvictionPolicy"]),
+        (&json!(1), &json!("AlwaysAllow"))
+    );
     let off = render(&["verifier.podDisruptionBudget.enabled=false", "operator.podDisruptionBudget.enabled=false"]);
     assert_eq!(off.of_kind("PodDisruptionBudget").count(), 0);
 }

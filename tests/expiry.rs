@@ -110,7 +110,7 @@ async fn an_overlap_ends_to_the_second_while_the_operator_is_down() {
     run.space.patch_key("trial", json!({"spec": {"rotation": {"revision": 1, "overlap": "6s"}}})).await;
     let key = run.space.until_serial("trial", 2).await;
     run.operator.process.kill();
-    let retires = run.space.record(&key).await["retiring"]["retiresAt"].clone();
+    let retires = run.space.record(&key).await["retiring"][0]["retiresAt"].clone();
     passes_until(&verifier, &run.value, retires.as_str().unwrap().parse().unwrap(), "retired").await;
     let new = run.space.value("trial", "api-key").await;
     assert_eq!(verifier.code("scope=any", &new).await, "ok");

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use jiff::Timestamp;
 use keywright::access::AccessLevel;
 use keywright::api::{Target, TargetKind};
-use keywright::key::{Cloned, Entry, Owner, Pepper};
+use keywright::key::{Cloned, Credential, Entry, Owner, Pepper};
 use keywright::verifier::code::Code;
 use keywright::verifier::decide::decide;
 use keywright::verifier::index::{Index, Sizes};
@@ -53,11 +53,11 @@ fn entry(which: usize, state: &EntryState) -> Entry {
     let owner = Owner { namespace: namespace.into(), name: name.into(), uid: uid.into() };
     let recorded = |value: usize| credential(&TEXTS[which][value], value as u64 + 1, Timestamp::UNIX_EPOCH);
     let cloned = state.cloned.map(|writes| cloned(if writes { AccessLevel::Full } else { AccessLevel::ReadOnly }));
-    let Some((before, retires_at)) = state.retiring else {
-        return Entry::first(owner, recorded(state.current), cloned);
-    };
-    let mut entry = Entry::first(owner, recorded(before), cloned).rotated(recorded(state.current));
-    entry.retiring.as_mut().unwrap().retires_at = retires_at.map(|at| Timestamp::from_second(at).unwrap());
+    let mut entry = Entry::first(owner, recorded(state.current), cloned);
+    for &(before, retires_at) in &state.retiring {
+        let retires_at = retires_at.map(|at| Timestamp::from_second(at).unwrap());
+        entry.retiring.push(Credential { retires_at, ..recorded(before) });
+    }
     entry
 }
 
@@ -67,7 +67,7 @@ fn cloned(access_level: AccessLevel) -> Cloned {
 
 /// An entry with one value.
 fn only(current: usize) -> EntryState {
-    EntryState { current, retiring: None, cloned: None }
+    EntryState { current, retiring: Vec::new(), cloned: None }
 }
 
 fn ceiling(disabled: bool) -> Ceiling {
@@ -182,7 +182,7 @@ fn a_re_created_key_takes_the_place_of_the_one_before_and_a_late_deletion_of_tha
 #[test]
 fn an_entry_that_was_taken_over_and_is_restored_once_more_neither_counts_nor_disturbs() {
     let index = prepared();
-    let retired = EntryState { current: 1, retiring: Some((0, Some(NOW))), cloned: None };
+    let retired = EntryState { current: 1, retiring: vec![(0, Some(NOW))], cloned: None };
     index.apply_entry("uid-2", &entry(2, &retired));
     index.apply_entry("uid-1", &entry(1, &only(0)));
     index.apply_key(key(2, false));
@@ -252,11 +252,13 @@ fn both_values_of_a_rotation_pass_until_the_entry_names_one_only() {
     index.apply_key(key(0, false));
     for (state, expected) in [
         (only(0), [Code::Ok, Code::Unknown, Code::Unknown]),
-        (EntryState { retiring: Some((0, None)), ..only(1) }, [Code::Ok, Code::Ok, Code::Unknown]),
-        (EntryState { retiring: Some((0, Some(NOW + 1))), ..only(1) }, [Code::Ok, Code::Ok, Code::Unknown]),
-        (EntryState { retiring: Some((0, Some(NOW))), ..only(1) }, [Code::Retired, Code::Ok, Code::Unknown]),
-        // A further rotation ends the older one.
-        (EntryState { retiring: Some((1, None)), ..only(2) }, [Code::Unknown, Code::Ok, Code::Ok]),
+        (EntryState { retiring: vec![(0, None)], ..only(1) }, [Code::Ok, Code::Ok, Code::Unknown]),
+        (EntryState { retiring: vec![(0, Some(NOW + 1))], ..only(1) }, [Code::Ok, Code::Ok, Code::Unknown]),
+        (EntryState { retiring: vec![(0, Some(NOW))], ..only(1) }, [Code::Retired, Code::Ok, Code::Unknown]),
+        // A further rotation leaves the older one its time.
+        (EntryState { retiring: vec![(1, None), (0, Some(NOW + 1))], ..only(2) }, [Code::Ok, Code::Ok, Code::Ok]),
+        (EntryState { retiring: vec![(1, None), (0, Some(NOW))], ..only(2) }, [Code::Retired, Code::Ok, Code::Ok]),
+        (EntryState { retiring: vec![(1, None)], ..only(2) }, [Code::Unknown, Code::Ok, Code::Ok]),
         (only(2), [Code::Unknown, Code::Unknown, Code::Ok]),
     ] {
         index.apply_entry("uid-0", &entry(0, &state));

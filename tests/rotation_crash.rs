@@ -112,7 +112,7 @@ async fn assert_rotated_once(space: &Space, key: &ApiKey, writes: &[Write], old:
     assert_ne!(new, old);
     assert_eq!(values(writes, key), BTreeSet::from([("2", new.as_str())]), "one value, the one in the Secret");
     let record = space.record(key).await;
-    let [current, retiring] = [&record["current"], &record["retiring"]];
+    let [current, retiring] = [&record["current"], &record["retiring"][0]];
     assert_eq!(record["lastSerial"], 2);
     assert_eq!((&current["id"], &current["sealed"]), (&json!(new[3..15]), &Value::Null));
     assert_eq!((&retiring["id"], &retiring["serial"]), (&json!(old[3..15]), &json!(1)));

@@ -133,6 +133,9 @@ pub struct CloneSource {
 /// When a new value takes the place of the current one.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new(
+    "!has(self.interval) || [self.interval, has(self.overlap) ? self.overlap : '24h'].exists(d, !d.matches('^([0-9]{1,5}[hms]){1,3}$')) || duration(self.interval) >= (has(self.overlap) ? duration(self.overlap) : duration('24h'))"
+).message("rotation.interval must not be shorter than rotation.overlap, which is 24h where it is not set"))]
 pub struct Rotation {
     /// Raise it, and a new value is minted. One that is not higher than every one before is ignored, as a re-sync may bring it back. One that exceeds `status.highestRevision` by more than 4000000000 is refused, so that no single write uses up all revisions; Unix times in seconds fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +148,7 @@ pub struct Rotation {
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("rotation.interval must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]
     pub interval: Option<Duration>,
 
-    /// How long the value before keeps working beside the new one, counted from the new one's delivery: 0s to 1 year, by default `24h`.
+    /// How long the value before keeps working beside the new one, counted from the new one's delivery: 0s to 1 year, by default `24h`. A further rotation does not end it; at most 5 earlier values work at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) <= duration('8760h')").message("rotation.overlap must be 0s to 8760h (1 year), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]

@@ -17,6 +17,9 @@ use super::{Credential, HashError, SealError, Sealed};
 /// The format that this version writes, and the only one it reads: every doubt is a deny.
 const FORMAT: u32 = 1;
 
+/// Most earlier values that are accepted beside the newest.
+pub const MOST_RETIRING: usize = 5;
+
 /// The record of one ApiKey.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -34,9 +37,10 @@ pub struct Entry {
     pub cloned: Option<Cloned>,
     /// The newest value.
     pub current: Credential,
-    /// The value before, accepted until its `retires_at`; it has none while the newest is not delivered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retiring: Option<Credential>,
+    /// Earlier values, newest first, each accepted until its `retires_at`. Only the first can have none, while the newest value is
+    /// not delivered. At most [`MOST_RETIRING`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retiring: Vec<Credential>,
     /// The Secret that the newest delivery went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Delivery>,
@@ -149,7 +153,7 @@ impl Entry {
             revision: credential.revision,
             cloned,
             current: credential,
-            retiring: None,
+            retiring: Vec::new(),
             secret: None,
             orphaned_at: None,
             handed_to: None,
@@ -157,17 +161,20 @@ impl Entry {
         }
     }
 
-    /// The next entry, after a further value was recorded. The one before goes on until the new one is delivered; one
-    /// that was retiring already ends.
+    /// The next entry, after a further value was recorded. The one before goes on until the new one is delivered, and those that
+    /// retire until the times that they were given. Beyond [`MOST_RETIRING`] the one that retires first ends.
     #[must_use]
     pub fn rotated(&self, credential: Credential) -> Self {
-        Self {
-            last_serial: credential.serial,
-            revision: self.revision.max(credential.revision),
-            retiring: Some(self.current.clone()),
-            current: credential,
-            ..self.clone()
+        let mut next = self.clone();
+        next.last_serial = credential.serial;
+        next.revision = next.revision.max(credential.revision);
+        next.retiring.insert(0, std::mem::replace(&mut next.current, credential));
+        if next.retiring.len() > MOST_RETIRING {
+            let retires = |(_, retiring): &(usize, &Credential)| retiring.retires_at.unwrap_or(Timestamp::MAX);
+            let first = next.retiring.iter().enumerate().min_by_key(retires).map(|(place, _)| place);
+            first.map(|place| next.retiring.remove(place));
         }
+        next
     }
 
     /// The values that a call may be made with, if nothing else speaks against it; newest first.
@@ -191,15 +198,16 @@ impl Entry {
         self.current.delivered_at.is_none().then_some(&self.current)
     }
 
-    /// The next entry, after the newest value was written into a Secret: the seal is erased, and the value before
-    /// retires when `overlap` has passed.
+    /// The next entry, after the newest value was written into a Secret: the seal is erased, the value before retires when
+    /// `overlap` has passed, and those that have retired are dropped.
     #[must_use]
     pub fn delivered(&self, secret: Delivery, overlap: Duration, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.current.sealed = None;
         next.current.delivered_at = Some(now);
         next.secret = Some(secret);
-        if let Some(retiring) = &mut next.retiring {
+        next.retiring.retain(|retiring| retiring.retires_at.is_none_or(|at| at > now));
+        for retiring in next.retiring.iter_mut().filter(|retiring| retiring.retires_at.is_none()) {
             // An overlap without end would be no retirement.
             retiring.retires_at = Some(now.checked_add(overlap).unwrap_or(now));
         }
@@ -294,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_keeps_one_value_retiring_from_the_delivery_of_the_next_on() {
+    fn each_value_retires_when_its_own_overlap_is_over() {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         let secret = || Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
         let first = Entry::from_json(STORED.as_bytes()).unwrap().delivered(secret(), Duration::ZERO, at(0));
@@ -312,13 +320,26 @@ mod tests {
         };
         let second = first.rotated(next(2, 5));
         assert_eq!((second.last_serial, second.revision), (2, 5));
-        assert_eq!(second.retiring.as_ref().map(|c| (c.serial, c.retires_at)), Some((1, None)));
+        let retiring = |entry: &Entry| entry.retiring.iter().map(|c| (c.serial, c.retires_at)).collect::<Vec<_>>();
+        assert_eq!(retiring(&second), [(1, None)]);
         let second = second.delivered(secret(), Duration::from_mins(1), at(100));
-        assert_eq!(second.retiring.as_ref().unwrap().retires_at, Some(at(160)));
+        assert_eq!(retiring(&second), [(1, Some(at(160)))]);
         let third = second.rotated(next(3, 4));
-        assert_eq!(third.credentials().map(|c| c.serial).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(retiring(&third), [(2, None), (1, Some(at(160)))], "the second works until the third is delivered");
         assert_eq!(third.revision, 5, "the highest one seen");
-        assert_eq!(third.retiring.unwrap().retires_at, None, "it works until the third is delivered");
+        let third = third.delivered(secret(), Duration::from_mins(1), at(130));
+        assert_eq!(retiring(&third), [(2, Some(at(190))), (1, Some(at(160)))], "each to its own time");
+        let fourth = third.rotated(next(4, 6)).delivered(secret(), Duration::ZERO, at(160));
+        assert_eq!(retiring(&fourth), [(3, Some(at(160))), (2, Some(at(190)))], "the first has retired");
+        let many = (5..=8).fold(fourth, |entry, serial| {
+            let overlap = Duration::from_mins(serial);
+            entry.rotated(next(serial, 6)).delivered(secret(), overlap, at(170))
+        });
+        let serials = many.credentials().map(|c| c.serial).collect::<Vec<_>>();
+        assert_eq!(serials, [8, 7, 6, 5, 4, 2], "the third had retired");
+        let one_more = many.rotated(next(9, 6));
+        let serials = one_more.credentials().map(|c| c.serial).collect::<Vec<_>>();
+        assert_eq!(serials, [9, 8, 7, 6, 5, 4], "of six the one that retires first ends");
     }
 
     #[test]

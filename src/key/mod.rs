@@ -12,7 +12,7 @@ mod site_id;
 mod tag;
 
 pub use credential::{Credential, Minting};
-pub use entry::{Cloned, Delivery, Ended, Entry, EntryError, Owner};
+pub use entry::{Cloned, Delivery, Ended, Entry, EntryError, MOST_RETIRING, Owner};
 pub use hash::{HashError, Hasher, verify};
 pub use id::KeyId;
 pub use plaintext::{MintError, Plaintext};

@@ -170,7 +170,7 @@ impl Index {
         };
         let mut sources = self.sources();
         let owner = FullName::from((entry.owner.namespace.as_str(), entry.owner.name.as_str()));
-        let retiring = entry.retiring.as_ref().map(|retiring| Box::new(retiring.id));
+        let retiring = entry.retiring.iter().map(|retiring| retiring.id).collect();
         let record = Record { owner, current: entry.current.id, retiring };
         let kept: Vec<KeyId> = record.values().collect();
         if let Some(before) = sources.entries.insert(uid_print, record) {

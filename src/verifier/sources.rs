@@ -87,13 +87,13 @@ pub struct Record {
     /// The ApiKey that it belongs to; its uid is the entry's.
     pub owner: FullName,
     pub current: KeyId,
-    /// Few have one.
-    pub retiring: Option<Box<KeyId>>,
+    /// Few have any.
+    pub retiring: Box<[KeyId]>,
 }
 
 impl Record {
     pub fn values(&self) -> impl Iterator<Item = KeyId> + use<> {
-        [Some(self.current), self.retiring.as_deref().copied()].into_iter().flatten()
+        std::iter::once(self.current).chain(self.retiring.clone())
     }
 }
 

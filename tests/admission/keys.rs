@@ -19,6 +19,8 @@ const EXPIRY: &str =
 const REVOKE_BEFORE: &str =
     "rotation.revokeBefore must be from 1970-01-01 to before 9999-12-30; to refuse every value set disabled: true";
 const INTERVAL: &str = "rotation.interval must be 1m to 87600h (10 years)";
+const INTERVAL_AND_OVERLAP: &str =
+    "rotation.interval must not be shorter than rotation.overlap, which is 24h where it is not set";
 const OVERLAP: &str = "rotation.overlap must be 0s to 8760h (1 year)";
 
 fn clone_of(name: &str) -> Value {
@@ -101,8 +103,14 @@ pub fn rules() -> Vec<Case> {
         accepts(key(json!({})).after(json!({"rotation": {"revision": 5}}))),
     ];
     cases.extend(stays(key, &clone_of("a"), &clone_of("b"), CLONE_STAYS, CLONE_STAYS_SET));
+    cases.extend([
+        accepts(key(json!({"rotation": {"interval": "24h"}}))),
+        rejects(key(json!({"rotation": {"interval": "23h59m59s"}})), INTERVAL_AND_OVERLAP),
+        accepts(key(json!({"rotation": {"interval": "1h", "overlap": "60m"}}))),
+        rejects(key(json!({"rotation": {"interval": "1h", "overlap": "61m"}})), INTERVAL_AND_OVERLAP),
+    ]);
     cases.extend(range(
-        &rotation("interval"),
+        &|interval| key(json!({"rotation": {"interval": interval, "overlap": "0s"}})),
         &["1m", "60s", "59s1s", "1h30m", "90m", "2160h", "87600h", "87599h60m", "00001h"],
         &["0s", "0h0m0s", "1s", "59s", "87600h1s", "87599h60m1s", "99999h", "99999h99999h99999h"],
         INTERVAL,

@@ -143,7 +143,7 @@ impl Facts {
         let newer = self.issued_at + Duration::from_mins(1);
         let mut entry = Entry::first(owner, credential(&OLD, 1, self.issued_at), self.cloned.clone())
             .rotated(credential(&NEW, 2, newer));
-        entry.retiring.as_mut().unwrap().retires_at = self.retires_at;
+        entry.retiring[0].retires_at = self.retires_at;
         entry
     }
 

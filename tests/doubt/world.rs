@@ -231,7 +231,7 @@ impl World {
         let uid = if self.has(ForeignOwner) { "uid-1" } else { UID };
         let owner = Owner { namespace: "shop".into(), name: "billing".into(), uid: uid.into() };
         let mut entry = Entry::first(owner, self.credential(&OLD, 1), None).rotated(self.credential(&NEW, 2));
-        entry.retiring.as_mut().unwrap().retires_at = self.has(Retired).then_some(Timestamp::UNIX_EPOCH);
+        entry.retiring[0].retires_at = self.has(Retired).then_some(Timestamp::UNIX_EPOCH);
         entry
     }
 

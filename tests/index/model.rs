@@ -34,11 +34,11 @@ pub const VALUES: usize = 3;
 /// The second at which everything is decided.
 pub const NOW: i64 = 1000;
 
-/// An entry: its newest value, and during an overlap the one before, with the second that it retires at, if it is known.
+/// An entry: its newest value, and during overlaps those before, each with the second that it retires at, if it is known.
 #[derive(Clone, Debug)]
 pub struct EntryState {
     pub current: usize,
-    pub retiring: Option<(usize, Option<i64>)>,
+    pub retiring: Vec<(usize, Option<i64>)>,
     /// What was cloned permits writing.
     pub cloned: Option<bool>,
 }
@@ -106,12 +106,12 @@ pub fn event() -> impl Strategy<Value = Event> {
 fn entry() -> impl Strategy<Value = EntryState> {
     let retires_at = prop_oneof![Just(None), Just(Some(NOW)), Just(Some(NOW + 1))];
     let cloned = prop_oneof![2 => Just(None), 2 => Just(Some(true)), 1 => Just(Some(false))];
-    (0..VALUES, proptest::option::of((1..VALUES, retires_at)), cloned).prop_map(|(current, before, cloned)| {
-        EntryState {
-            current,
-            retiring: before.map(|(distance, retires_at)| ((current + distance) % VALUES, retires_at)),
-            cloned,
-        }
+    let distances = proptest::sample::subsequence((1..VALUES).collect::<Vec<_>>(), 0..VALUES);
+    let times = proptest::collection::vec(retires_at, VALUES);
+    (0..VALUES, distances, times, cloned).prop_map(|(current, distances, times, cloned)| EntryState {
+        current,
+        retiring: distances.iter().map(|distance| (current + distance) % VALUES).zip(times).collect(),
+        cloned,
     })
 }
 
@@ -159,7 +159,7 @@ impl Model {
 
     /// Who answers for a value of this key: of twins the one that is there.
     pub fn holder(&self, which: usize, value: usize) -> usize {
-        let names = |entry: &EntryState| entry.current == value || entry.retiring.is_some_and(|(of, _)| of == value);
+        let names = |entry: &EntryState| entry.current == value || entry.retiring.iter().any(|(of, _)| *of == value);
         let answers = |twin: &&usize| self.joined(**twin).is_some_and(|(_, entry)| names(entry));
         if TWINS.contains(&which) { *TWINS.iter().find(answers).unwrap_or(&which) } else { which }
     }
@@ -168,10 +168,10 @@ impl Model {
     pub fn code(&self, which: usize, value: usize) -> Code {
         let (namespace, name) = place(which);
         let Some((key, entry)) = self.joined(which) else { return Code::Unknown };
-        let retires_at = match entry.retiring {
+        let retires_at = match entry.retiring.iter().find(|(before, _)| *before == value) {
             _ if entry.current == value => None,
-            Some((before, retires_at)) if before == value => retires_at,
-            _ => return Code::Unknown,
+            Some((_, retires_at)) => *retires_at,
+            None => return Code::Unknown,
         };
         let account = NAMESPACES.iter().position(|at| *at == namespace).and_then(|at| self.accounts.get(&at));
         let Some(account_disabled) = account else { return Code::AccountNotFound };
@@ -191,7 +191,7 @@ impl Model {
     }
 
     pub fn sizes(&self) -> Sizes {
-        let values = |which| self.joined(which).map_or(0, |(_, entry)| 1 + usize::from(entry.retiring.is_some()));
+        let values = |which| self.joined(which).map_or(0, |(_, entry)| 1 + entry.retiring.len());
         Sizes {
             live: (0..KEYS.len()).map(values).sum(),
             keys: self.keys.len(),

@@ -30,7 +30,7 @@ fn plan(world: &World) -> Plan {
 /// Of the current value, and of the one that retires.
 fn serials(world: &World) -> (u64, Option<u64>) {
     let entry = world.entry();
-    (entry.current.serial, entry.retiring.map(|retiring| retiring.serial))
+    (entry.current.serial, entry.retiring.first().map(|retiring| retiring.serial))
 }
 
 fn ended(world: &World) -> Option<Ended> {
@@ -145,7 +145,7 @@ fn without_overlap_the_value_before_ends_with_the_delivery_of_the_next() {
     rest(&mut world);
     assert_eq!(serials(&world), (2, Some(1)));
     let entry = world.entry();
-    assert_eq!(entry.retiring.unwrap().retires_at, entry.current.delivered_at);
+    assert_eq!(entry.retiring[0].retires_at, entry.current.delivered_at);
     assert_eq!(plan(&world), Plan::default(), "there is nothing to wait for");
 }
 
@@ -156,7 +156,7 @@ fn the_overlap_counts_from_a_delivery_that_came_late() {
     world.replace_by_foreign();
     assert!(!rest(&mut world), "another Secret is in the way");
     world.advance(DAY);
-    assert_eq!(world.entry().retiring.unwrap().retires_at, None, "it works until the new one is delivered");
+    assert_eq!(world.entry().retiring[0].retires_at, None, "it works until the new one is delivered");
     world.remove_secret();
     rest(&mut world);
     assert_eq!(plan(&world).next, Some(world.now + seconds(60)));

@@ -1,7 +1,7 @@
 //! Which entry may follow which: held at every swap.
 
 use keywright::api::REVISION_STEP;
-use keywright::key::{Credential, Delivery, Ended, Entry};
+use keywright::key::{Credential, Delivery, Ended, Entry, MOST_RETIRING};
 use keywright::operator::api_key::facts::Presence;
 
 use super::operator::Operator;
@@ -13,7 +13,7 @@ pub fn hold_history(before: Option<&Entry>, next: &Entry, by: &Operator) {
     let Some(before) = before else {
         assert_eq!((next.last_serial, next.revision), (1, by.seen.key.spec.revision()));
         assert!(next.revision <= REVISION_STEP, "no single write uses up all revisions");
-        return assert!(next.retiring.is_none() && next.secret.is_none() && next.undelivered().is_some());
+        return assert!(next.retiring.is_empty() && next.secret.is_none() && next.undelivered().is_some());
     };
     assert_eq!(next.cloned, before.cloned, "resolved once");
     assert!(next.revision >= before.revision);
@@ -42,7 +42,16 @@ fn hold_minting(before: &Entry, next: &Entry, by: &Operator) {
     let spec = &by.seen.key.spec;
     assert_eq!(next.last_serial, before.last_serial + 1);
     assert!(before.undelivered().is_none(), "minted only when the newest is delivered");
-    assert_eq!(next.retiring.as_ref(), Some(&before.current), "the one before goes on, an older one ends");
+    let expected: Vec<&Credential> = before.credentials().collect();
+    let next_retiring: Vec<&Credential> = next.retiring.iter().collect();
+    assert!(next_retiring.len() <= MOST_RETIRING);
+    if expected.len() <= MOST_RETIRING {
+        assert_eq!(next_retiring, expected, "all go on, each to its own time");
+    } else {
+        let first = before.retiring.iter().min_by_key(|retiring| retiring.retires_at).unwrap();
+        let expected: Vec<&Credential> = expected.into_iter().filter(|value| value.serial != first.serial).collect();
+        assert_eq!(next_retiring, expected, "of too many the one that retires first ends");
+    }
     let is_raised = spec.revision() > before.revision && spec.revision() <= before.revision + REVISION_STEP;
     let due = |interval| before.current.issued_at.checked_add(interval).unwrap() <= by.now;
     assert!(is_raised || spec.rotation_interval().is_some_and(due), "nobody asked for serial {}", next.last_serial);
@@ -56,6 +65,9 @@ fn hold_delivery(before: &Entry, next: &Entry, by: &Operator) {
     assert_eq!((next.current.id, next.current.issued_at), (before.current.id, before.current.issued_at));
     assert!(matches!(&next.secret, Some(Delivery { ended: None, .. })));
     let retires_at = delivered_at.checked_add(by.seen.key.spec.overlap()).unwrap();
-    let expected = before.retiring.clone().map(|retiring| Credential { retires_at: Some(retires_at), ..retiring });
+    let still = before.retiring.iter().filter(|retiring| retiring.retires_at.is_none_or(|at| at > delivered_at));
+    let expected: Vec<Credential> = still
+        .map(|retiring| Credential { retires_at: retiring.retires_at.or(Some(retires_at)), ..retiring.clone() })
+        .collect();
     assert_eq!(next.retiring, expected, "the overlap counts from the delivery");
 }

@@ -360,8 +360,9 @@ impl World {
     pub fn outline(&self) -> Value {
         let entry = self.read().map(|read| {
             let mut entry = serde_json::to_value(read.entry).unwrap();
-            for value in ["current", "retiring"] {
-                let Some(credential) = entry.get_mut(value).and_then(Value::as_object_mut) else { continue };
+            let mut credentials = vec![entry["current"].take()];
+            credentials.extend(entry["retiring"].take().as_array().cloned().unwrap_or_default());
+            for credential in credentials.iter_mut().filter_map(Value::as_object_mut) {
                 for random in ["id", "tag"] {
                     credential.remove(random);
                 }
@@ -369,6 +370,7 @@ impl World {
                     *sealed = Value::Null;
                 }
             }
+            entry["credentials"] = credentials.into();
             if let Some(secret) = entry.get_mut("secret").and_then(Value::as_object_mut) {
                 secret.remove("uid");
             }

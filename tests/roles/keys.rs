@@ -48,7 +48,7 @@ pub fn changes() -> Vec<(&'static str, Value)> {
         ("let it never expire", json!({"expiresAt": null})),
         ("rotate it", json!({"rotation": {"revision": 6}})),
         ("rotate it back", json!({"rotation": {"revision": 4}})),
-        ("change when it rotates", json!({"rotation": {"interval": "1h"}})),
+        ("change when it rotates", json!({"rotation": {"interval": "1h", "overlap": "1h"}})),
         ("change how long the value before lives", json!({"rotation": {"overlap": null}})),
         ("revoke its values", json!({"rotation": {"revokeBefore": "2030-01-01T00:00:00Z"}})),
         ("stop its rotation", json!({"rotation": null})),

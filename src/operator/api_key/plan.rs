@@ -181,11 +181,11 @@ pub fn deadline(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
         ends_at(key, account, current),
         warned_at,
         current.and_then(|current| interval_ends(key, current)),
-        entry.and_then(|entry| entry.retiring.as_ref()?.retires_at),
         key.spec.revoke_before(),
         shown,
     ]
     .into_iter()
+    .chain(entry.into_iter().flat_map(|entry| &entry.retiring).map(|retiring| retiring.retires_at))
     .flatten()
     .filter(|at| *at > now)
     .min()

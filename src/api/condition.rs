@@ -36,6 +36,8 @@ pub enum Reason {
     SecretImmutable,
     /// The chart's value `deliveredSecrets` does not allow the Secret's name, a label or an annotation.
     SecretNotAllowed,
+    /// The Secret is being deleted, and somebody's finalizer holds it.
+    SecretEnding,
     /// The API server refuses the Secret: a quota, a policy or a webhook of the cluster. The message contains its words.
     SecretRefused,
     /// The API server refuses what Keywright records about the object in its own namespace. The message contains its words.
@@ -111,6 +113,7 @@ impl Reason {
             Reason::SecretConflict => "SecretConflict",
             Reason::SecretImmutable => "SecretImmutable",
             Reason::SecretNotAllowed => "SecretNotAllowed",
+            Reason::SecretEnding => "SecretEnding",
             Reason::SecretRefused => "SecretRefused",
             Reason::RecordRefused => "RecordRefused",
             Reason::Expired => "Expired",

@@ -25,6 +25,8 @@ pub struct Written {
     /// Its name and uid.
     pub delivery: Delivery,
     version: String,
+    /// It is being deleted, and somebody's finalizer holds it.
+    is_ending: bool,
 }
 
 impl Written {
@@ -60,6 +62,8 @@ pub enum Sight {
     Claimed(Written),
     /// The Secret; a user made it immutable.
     Frozen,
+    /// The Secret, in this version; it is being deleted, and somebody's finalizer holds it.
+    Ending(Written),
     /// Nothing.
     Nothing,
     /// Another Secret, or one that holds a value which is being delivered.
@@ -171,6 +175,7 @@ impl Secrets {
     ) -> Result<Sight, kube::Error> {
         let uid = delivery.ended.is_none().then_some(delivery.uid.as_str());
         match self.try_to_update(key, Some(serial), delivery, (uid, None)).await? {
+            Ok(seen) if seen.is_ending => Ok(Sight::Ending(seen)),
             Ok(seen) => Ok(Sight::Ours(seen)),
             Err(Refusal::Newer) => self.see_claimed(key, last_serial, delivery, uid).await,
             Err(Refusal::Immutable) if uid.is_some() => Ok(Sight::Frozen),
@@ -342,5 +347,6 @@ fn written(name: &str, answer: &ObjectMeta) -> Written {
     Written {
         delivery: Delivery { name: name.to_owned(), uid: answer.uid.clone().unwrap_or_default(), ended: None },
         version: answer.resource_version.clone().unwrap_or_default(),
+        is_ending: answer.deletion_timestamp.is_some(),
     }
 }

@@ -25,6 +25,27 @@ async fn delete(space: &Space) {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_held_while_it_is_deleted_is_waited_for() {
+    let (space, both) = run().await;
+    let old = space.ready_key("storefront").await;
+    let finalizers = async |finalizers: serde_json::Value| {
+        let held = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+        space.secrets().patch("storefront", &PatchParams::default(), &held).await.unwrap();
+    };
+    finalizers(json!(["backup.example.com/copy"])).await;
+    delete(&space).await;
+    space.patch_key("storefront", json!({"spec": {"rotation": {"revision": 1}}})).await;
+    space.until_ready_is("storefront", "SecretEnding").await;
+    space.until("storefront", "SecretAvailable", "SecretEnding").await;
+    assert_eq!(space.value("storefront", "api-key").await, old, "nothing is written into it");
+    both.verifier.eventually_says("ok", "scope=any", &old).await;
+    finalizers(json!(null)).await;
+    space.until_serial("storefront", 2).await;
+    let new = space.value("storefront", "api-key").await;
+    both.verifier.eventually_says("ok", "scope=any", &new).await;
+}
+
+#[tokio::test]
 async fn one_time_secret_with_a_raised_serial_is_removed() {
     let (space, _both) = run().await;
     shown(&space).await;

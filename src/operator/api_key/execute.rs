@@ -101,8 +101,8 @@ pub async fn execute(
 async fn conceal(context: &Context, key: &ApiKey, stored: Stored) -> Result<Concealed, Error> {
     let revealed = stored.entry.ended(Ended::Revealed);
     let (stored, seen) = match observe::sight(context, key, Some(&stored.entry)).await? {
-        Sight::Ours(seen) if revealed == stored.entry => (stored, seen),
-        Sight::Ours(seen) => (context.entries.replace(&stored, &revealed).await?, seen),
+        Sight::Ours(seen) | Sight::Ending(seen) if revealed == stored.entry => (stored, seen),
+        Sight::Ours(seen) | Sight::Ending(seen) => (context.entries.replace(&stored, &revealed).await?, seen),
         Sight::Claimed(seen) => {
             (context.entries.replace_before_blanking(&stored, &revealed, seen.version()).await?, seen)
         }

@@ -29,6 +29,8 @@ pub enum Presence {
     Present,
     /// Ours, and a user made it immutable.
     Frozen,
+    /// Ours; it is being deleted, and somebody's finalizer holds it.
+    Ending,
     /// Nothing.
     Missing,
     /// Something else.

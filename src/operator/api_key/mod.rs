@@ -212,6 +212,7 @@ fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Ti
             Reason::SecretConflict
                 | Reason::SecretImmutable
                 | Reason::SecretNotAllowed
+                | Reason::SecretEnding
                 | Reason::SecretRefused
                 | Reason::RecordRefused
                 | Reason::EntryUnreadable
@@ -221,7 +222,7 @@ fn next(context: &Context, facts: &Facts<'_>, problem: Option<&Problem>, now: Ti
     let delivery = facts.entry.and_then(|entry| entry.secret.as_ref());
     let is_unseen = delivery.is_some_and(|delivery| delivery.ended == Some(Ended::Unseen));
     let uid = facts.key.uid().unwrap_or_default();
-    let is_hidden = facts.secret == Some(Presence::Unknown);
+    let is_hidden = matches!(facts.secret, Some(Presence::Unknown | Presence::Ending));
     let pause = if blocked_elsewhere || is_unseen || is_hidden || plan::is_overdue(facts, now) {
         context.backoff.while_in_the_way(&uid)
     } else {

@@ -52,6 +52,7 @@ async fn presence(context: &Context, key: &ApiKey, entry: Option<&Entry>) -> Res
             Ok(Some(match sight(context, key, entry).await? {
                 Sight::Ours(_) | Sight::Claimed(_) => Presence::Present,
                 Sight::Frozen => Presence::Frozen,
+                Sight::Ending(_) => Presence::Ending,
                 Sight::Nothing => Presence::Missing,
                 Sight::Other => Presence::Other,
                 Sight::Changed => return Err(StoreError::Lost.into()),

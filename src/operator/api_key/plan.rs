@@ -66,10 +66,15 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
 
 /// Minting and delivering.
 fn value(facts: &Facts<'_>, cloned: Option<Cloned>, now: Timestamp) -> Result<Vec<Action>, Problem> {
+    let waits_for_secret = facts.secret == Some(Presence::Ending);
     let refused = refused_revision(facts);
     let (serial, cloned) = match facts.entry {
-        Some(entry) if entry.undelivered().is_some() => return Ok(vec![Action::Deliver]),
-        Some(entry) if !is_rotation_due(facts.key, entry, now) => return Ok(Vec::new()),
+        Some(entry) if entry.undelivered().is_some() && !waits_for_secret => return Ok(vec![Action::Deliver]),
+        Some(entry) if entry.undelivered().is_none() && !is_rotation_due(facts.key, entry, now) => {
+            return Ok(Vec::new());
+        }
+        // What is written into it now would vanish with it.
+        Some(_) if waits_for_secret => return Err(secret_ending(facts.key)),
         Some(entry) => (entry.last_serial + 1, None),
         None => (1, cloned),
     };
@@ -88,6 +93,14 @@ fn value(facts: &Facts<'_>, cloned: Option<Cloned>, now: Timestamp) -> Result<Ve
         return Err(Problem::new(Reason::RevokedInAdvance, message));
     }
     Ok(vec![Action::Mint { serial, revision, cloned }, Action::Deliver])
+}
+
+fn secret_ending(key: &ApiKey) -> Problem {
+    let message = format!(
+        "Secret {} is being deleted and held by a finalizer, so no value is written into it; the next one is when the Secret is gone. Remove the finalizer from the Secret, or wait for whoever set it",
+        key.secret_name()
+    );
+    Problem::new(Reason::SecretEnding, message)
 }
 
 /// Problem of a revision that is too high to be recorded: then no higher one might be left for the next rotation.
@@ -121,9 +134,11 @@ fn housekeeping(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Option<Acti
     let (delivery, _) = entry.newest_delivery()?;
     match (delivery.ended, facts.secret?) {
         (None, Presence::Missing) => entry.undelivered().is_none().then_some(Action::NoteRemoved),
-        (None, Presence::Present) => concealed_at(facts.key, entry).filter(|at| *at <= now).map(|_| Action::Conceal),
+        (None, Presence::Present | Presence::Ending) => {
+            concealed_at(facts.key, entry).filter(|at| *at <= now).map(|_| Action::Conceal)
+        }
         // A leader that slept may have written it again.
-        (Some(Ended::Revealed), Presence::Present) => Some(Action::Conceal),
+        (Some(Ended::Revealed), Presence::Present | Presence::Ending) => Some(Action::Conceal),
         (Some(Ended::Unseen), Presence::Present) => Some(Action::NoteSeen),
         // A restore may bring it later, so it counts as removed only where it was there. An immutable one is its user's to
         // delete.
@@ -131,6 +146,7 @@ fn housekeeping(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Option<Acti
             None | Some(Ended::Revealed | Ended::Unseen),
             Presence::Other | Presence::Missing | Presence::Frozen | Presence::Unknown,
         )
+        | (Some(Ended::Unseen), Presence::Ending)
         | (Some(Ended::Removed), _) => None,
     }
 }

@@ -149,6 +149,11 @@ fn secret_available(key: &ApiKey, delivery: Option<&Delivery>, presence: Option<
                 "Secret {name} is not the one that the value was delivered in: another stands in its place, and it is not touched. Delete it if nobody needs it; for a new value raise spec.rotation.revision"
             ),
         ),
+        (None, Some(Presence::Ending)) => (
+            true,
+            Reason::SecretEnding,
+            format!("Secret {name} holds the value, is being deleted, and is held by a finalizer"),
+        ),
         // Where it cannot be seen, that is said instead.
         (None, Some(Presence::Present | Presence::Frozen | Presence::Unknown)) => {
             (true, Reason::Delivered, format!("Secret {name} holds the value"))
@@ -217,6 +222,7 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::SecretConflict
         | Reason::SecretImmutable
         | Reason::SecretNotAllowed
+        | Reason::SecretEnding
         | Reason::SecretRefused
         | Reason::RecordRefused
         | Reason::Expired

@@ -11,9 +11,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use keywright::api::{Account, ApiKey};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use keywright::api::ApiKey;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
 use support::eventually;
@@ -41,17 +41,14 @@ async fn faults_from_the_secret_on(cluster: &Cluster, faults: Vec<Fault>) -> (Sp
     let before = Running::operator(cluster, &[]).await.unwrap().ready().await;
     let space = Space::new(cluster).await;
     space.account("acme", json!({"accessLevel": "Full"})).await;
-    // Those of earlier tests too: a Site ID that is reserved later would be taken for a write of this key.
-    let accounts = Api::<Account>::all(space.client.clone());
-    eventually("every account has its Site ID", async || {
-        let accounts = accounts.list(&ListParams::default()).await.map_err(|e| e.to_string())?;
-        let has_none = |account: &&Account| account.status.as_ref().is_none_or(|status| status.public_key.is_none());
-        accounts.iter().find(has_none).map_or(Ok(()), |account| Err(account.name_any()))
+    eventually("the account has its Site ID", async || {
+        let account = space.accounts().get("acme").await.map_err(|error| error.to_string())?;
+        account.status.and_then(|status| status.public_key).ok_or_else(|| "none".to_owned())
     })
     .await;
     drop(before);
     let key = space.key("storefront", json!({"account": "acme", "accessLevel": "Full"})).await;
-    let proxy = Proxy::start(cluster, (2..).zip(faults)).await.unwrap();
+    let proxy = Proxy::of(cluster, &space.name, (2..).zip(faults)).await.unwrap();
     let operator = proxy.operator(cluster).unwrap();
     (space, key, proxy, operator)
 }
@@ -97,13 +94,13 @@ async fn an_operator_killed_between_any_two_writes_goes_on_with_the_same_value()
         for fault in [Fault::KillBefore, Fault::KillAfter] {
             let space = Space::new(cluster).await;
             let key = unready_key(&space).await;
-            let proxy = Proxy::start(cluster, Some((at, fault))).await.unwrap();
+            let proxy = Proxy::of(cluster, &space.name, Some((at, fault))).await.unwrap();
             let _operator = proxy.operator(cluster).unwrap();
             let killed = tokio::select! {
                 () = proxy.sprung() => true,
                 _ = space.until("storefront", "SecretAvailable", "Delivered") => false,
             };
-            let after = Proxy::start(cluster, None).await.unwrap();
+            let after = Proxy::of(cluster, &space.name, None).await.unwrap();
             let _second = if killed { Some(after.operator(cluster).unwrap()) } else { None };
             let key = space.until(&key.name_any(), "SecretAvailable", "Delivered").await;
             let writes = [proxy.seen(), after.seen()].concat();
@@ -243,7 +240,7 @@ async fn wakes_and_removes_its_stray(then: &[Fault]) {
     sleeper.sprung().await;
     assert!(matches!(sleeper.seen()[..], [Write::Entry { .. }, Write::Secret { .. }]), "{:?}", sleeper.seen());
 
-    let awake = Proxy::start(cluster, None).await.unwrap();
+    let awake = Proxy::of(cluster, &space.name, None).await.unwrap();
     let _second = awake.operator(cluster).unwrap();
     space.until(&key.name_any(), "SecretAvailable", "Delivered").await;
     space.secrets().delete("storefront", &DeleteParams::default()).await.unwrap();

@@ -19,10 +19,16 @@ use support::eventually;
 use support::keywright::Running;
 use support::proxy::{Fault, Proxy, Write};
 use support::space::Space;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, OnceCell};
 
 /// Every operator reconciles every namespace, so the tests of this binary take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
+
+/// One verifier for all tests: every value would wait for the Leases of those that were killed.
+async fn verifier(cluster: &Cluster) -> &'static Running {
+    static VERIFIER: OnceCell<Running> = OnceCell::const_new();
+    VERIFIER.get_or_init(async || Running::verifier(cluster, &[]).await.unwrap()).await
+}
 
 /// A namespace with an account that has all that the operator gives it, and the operator.
 async fn account(cluster: &Cluster) -> (Space, Running) {
@@ -134,7 +140,7 @@ fn is_entry_first(writes: &[Write]) -> bool {
 async fn rotate_with(cluster: &Cluster, verifier: &Running, begin: Begin, at: usize, fault: Fault) -> bool {
     let (space, old) = about_to_rotate(cluster, begin).await;
     let uid = secret_uid(&space).await;
-    let proxy = Proxy::start(cluster, Some((at, fault))).await.unwrap();
+    let proxy = Proxy::of(cluster, &space.name, Some((at, fault))).await.unwrap();
     let _operator = proxy.operator(cluster).unwrap();
     tokio::select! {
         () = proxy.sprung() => {}
@@ -146,7 +152,7 @@ async fn rotate_with(cluster: &Cluster, verifier: &Running, begin: Begin, at: us
         let readable = String::from_utf8(secret.data.unwrap()["api-key"].0.clone()).unwrap();
         verifier.eventually_says("ok", "scope=any", &readable).await;
     }
-    let after = Proxy::start(cluster, None).await.unwrap();
+    let after = Proxy::of(cluster, &space.name, None).await.unwrap();
     let _second = if killed { Some(after.operator(cluster).unwrap()) } else { None };
     let key = space.until_serial("storefront", 2).await;
     let writes = [proxy.seen(), after.seen()].concat();
@@ -162,9 +168,9 @@ async fn rotate_with(cluster: &Cluster, verifier: &Running, begin: Begin, at: us
 async fn an_operator_killed_between_any_two_writes_of_a_rotation_goes_on_with_the_same_value() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    let verifier = Running::verifier(cluster, &[]).await.unwrap();
+    let verifier = verifier(cluster).await;
     let crashes =
-        killed_at_every_write(async |at, fault| rotate_with(cluster, &verifier, Begin::Delivered, at, fault).await)
+        killed_at_every_write(async |at, fault| rotate_with(cluster, verifier, Begin::Delivered, at, fault).await)
             .await;
     assert!(crashes >= 8, "entry, Secret, delivery mark and status, each before and after, but only {crashes}");
 }
@@ -173,10 +179,9 @@ async fn an_operator_killed_between_any_two_writes_of_a_rotation_goes_on_with_th
 async fn an_operator_killed_between_any_two_writes_of_a_second_reveal_goes_on_with_the_same_value() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    let verifier = Running::verifier(cluster, &[]).await.unwrap();
+    let verifier = verifier(cluster).await;
     let crashes =
-        killed_at_every_write(async |at, fault| rotate_with(cluster, &verifier, Begin::Revealed, at, fault).await)
-            .await;
+        killed_at_every_write(async |at, fault| rotate_with(cluster, verifier, Begin::Revealed, at, fault).await).await;
     assert!(crashes >= 8, "entry, Secret, delivery mark and status, each before and after, but only {crashes}");
 }
 
@@ -184,7 +189,7 @@ async fn an_operator_killed_between_any_two_writes_of_a_second_reveal_goes_on_wi
 async fn an_operator_killed_between_any_two_writes_of_a_concealment_goes_on_until_the_secret_is_gone() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    let verifier = Running::verifier(cluster, &[]).await.unwrap();
+    let verifier = verifier(cluster).await;
     let crashes =
         killed_at_every_write(async |at, fault| {
             let (space, operator) = account(cluster).await;
@@ -193,7 +198,7 @@ async fn an_operator_killed_between_any_two_writes_of_a_concealment_goes_on_unti
             let value = space.value("storefront", "api-key").await;
             drop(operator);
             show_for(&space, "1s").await;
-            let proxy = Proxy::start(cluster, Some((at, fault))).await.unwrap();
+            let proxy = Proxy::of(cluster, &space.name, Some((at, fault))).await.unwrap();
             let _operator = proxy.operator(cluster).unwrap();
             tokio::select! {
                 () = proxy.sprung() => {}
@@ -201,7 +206,7 @@ async fn an_operator_killed_between_any_two_writes_of_a_concealment_goes_on_unti
             }
             let killed = proxy.seen().len() >= at;
             verifier.eventually_says("ok", "scope=any", &value).await;
-            let after = Proxy::start(cluster, None).await.unwrap();
+            let after = Proxy::of(cluster, &space.name, None).await.unwrap();
             let _second = if killed { Some(after.operator(cluster).unwrap()) } else { None };
             let key = space.until("storefront", "SecretAvailable", "Revealed").await;
             eventually("the Secret is gone", async || {
@@ -224,7 +229,7 @@ async fn an_operator_killed_between_any_two_writes_of_a_concealment_goes_on_unti
 async fn two_operators_at_once_rotate_each_key_once() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    let verifier = Running::verifier(cluster, &[]).await.unwrap();
+    let verifier = verifier(cluster).await;
     let (space, operator) = account(cluster).await;
     let names: Vec<String> = (0..20).map(|n| format!("key-{n}")).collect();
     let mut old = Vec::new();
@@ -236,7 +241,8 @@ async fn two_operators_at_once_rotate_each_key_once() {
         old.push(space.value(name, "api-key").await);
     }
     drop(operator);
-    let (one, two) = (Proxy::start(cluster, None).await.unwrap(), Proxy::start(cluster, None).await.unwrap());
+    let (one, two) =
+        (Proxy::of(cluster, &space.name, None).await.unwrap(), Proxy::of(cluster, &space.name, None).await.unwrap());
     let _operators = (one.operator(cluster).unwrap(), two.operator(cluster).unwrap());
     for name in &names {
         space.patch_key(name, json!({"spec": {"rotation": {"revision": 1, "overlap": "1h"}}})).await;
@@ -244,14 +250,14 @@ async fn two_operators_at_once_rotate_each_key_once() {
     for (name, old) in names.iter().zip(&old) {
         let key = space.until_serial(name, 2).await;
         let writes = [one.seen(), two.seen()].concat();
-        assert_rotated_once(&space, &key, &writes, old, &verifier).await;
+        assert_rotated_once(&space, &key, &writes, old, verifier).await;
     }
 }
 
 /// An operator that sleeps before its second write, which is the one of the Secret.
-async fn asleep(cluster: &Cluster) -> (Proxy, Arc<Running>, Arc<Notify>) {
+async fn asleep(cluster: &Cluster, space: &Space) -> (Proxy, Arc<Running>, Arc<Notify>) {
     let gate = Arc::new(Notify::new());
-    let sleeper = Proxy::start(cluster, Some((2, Fault::Hold(gate.clone())))).await.unwrap();
+    let sleeper = Proxy::of(cluster, &space.name, Some((2, Fault::Hold(gate.clone())))).await.unwrap();
     let operator = sleeper.operator(cluster).unwrap();
     sleeper.sprung().await;
     assert!(matches!(sleeper.seen()[..], [Write::Entry { .. }, Write::Secret { .. }]), "{:?}", sleeper.seen());
@@ -262,9 +268,9 @@ async fn asleep(cluster: &Cluster) -> (Proxy, Arc<Running>, Arc<Notify>) {
 async fn an_operator_that_slept_across_a_rotation_cannot_roll_the_secret_back() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    let verifier = Running::verifier(cluster, &[]).await.unwrap();
+    let verifier = verifier(cluster).await;
     let (space, _) = about_to_rotate(cluster, Begin::Delivered).await;
-    let (sleeper, _first, gate) = asleep(cluster).await;
+    let (sleeper, _first, gate) = asleep(cluster, &space).await;
     let _second = Running::operator(cluster, &[]).await.unwrap();
     space.until_serial("storefront", 2).await;
     rotate(&space, 2).await;
@@ -287,13 +293,15 @@ async fn an_operator_that_slept_across_a_rotation_cannot_roll_the_secret_back() 
     verifier.eventually_says("ok", "scope=any", &third).await;
 }
 
-/// Waits until the sleeper has deleted what it wrote, and there is no Secret.
+/// Waits until the sleeper has written the Secret, which it marks in the entry then, and there is no Secret. The other operator
+/// may be the one that removes it.
 async fn until_undone(space: &Space, sleeper: &Proxy) {
     eventually("the stray Secret came and went", async || {
-        let deleted = sleeper.seen().iter().filter(|write| matches!(write, Write::Deleted)).count();
-        match (deleted, secret_uid(space).await) {
-            (1.., None) => Ok(()),
-            (deleted, there) => Err(format!("{deleted} deletions, Secret {there:?}")),
+        let kinds: Vec<_> = sleeper.seen().iter().map(std::mem::discriminant).collect();
+        let marked = sleeper.seen().iter().skip(2).any(|write| matches!(write, Write::Entry { .. }));
+        match (marked, secret_uid(space).await) {
+            (true, None) => Ok(()),
+            (_, there) => Err(format!("writes {kinds:?}, Secret {there:?}")),
         }
     })
     .await;
@@ -304,7 +312,7 @@ async fn an_operator_that_slept_across_a_rotation_and_a_removal_takes_its_old_va
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
     let (space, _) = about_to_rotate(cluster, Begin::Delivered).await;
-    let (sleeper, _first, gate) = asleep(cluster).await;
+    let (sleeper, _first, gate) = asleep(cluster, &space).await;
     let _second = Running::operator(cluster, &[]).await.unwrap();
     space.until_serial("storefront", 2).await;
     rotate(&space, 2).await;
@@ -318,11 +326,11 @@ async fn an_operator_that_slept_across_a_rotation_and_a_removal_takes_its_old_va
 async fn an_operator_that_slept_across_a_reveal_does_not_show_the_value_again() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    let verifier = Running::verifier(cluster, &[]).await.unwrap();
+    let verifier = verifier(cluster).await;
     let (space, operator) = account(cluster).await;
     drop(operator);
     space.key("storefront", once("1h")).await;
-    let (sleeper, _first, gate) = asleep(cluster).await;
+    let (sleeper, _first, gate) = asleep(cluster, &space).await;
     let _second = Running::operator(cluster, &[]).await.unwrap();
     space.until_serial("storefront", 1).await;
     let value = space.value("storefront", "api-key").await;
@@ -340,14 +348,14 @@ async fn an_operator_that_slept_across_a_reveal_does_not_show_the_value_again() 
 async fn a_clone_that_was_resolved_before_a_crash_keeps_its_rights_whatever_became_of_its_source() {
     let _turn = TURN.lock().await;
     let cluster = Cluster::shared().await;
-    let verifier = Running::verifier(cluster, &[]).await.unwrap();
+    let verifier = verifier(cluster).await;
     let (space, operator) = account(cluster).await;
     let spec = json!({"account": "acme", "accessLevel": "Custom", "displayName": "Orders", "scopes": ["orders:read"]});
     space.key("source", spec).await;
     space.until("source", "SecretAvailable", "Delivered").await;
     drop(operator);
     space.key("copy", json!({"account": "acme", "cloneFrom": {"name": "source"}})).await;
-    let proxy = Proxy::start(cluster, Some((1, Fault::KillAfter))).await.unwrap();
+    let proxy = Proxy::of(cluster, &space.name, Some((1, Fault::KillAfter))).await.unwrap();
     let _operator = proxy.operator(cluster).unwrap();
     proxy.sprung().await;
     assert!(matches!(proxy.seen()[..], [Write::Entry { serial: 1, .. }]), "{:?}", proxy.seen());

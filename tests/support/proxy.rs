@@ -52,6 +52,8 @@ pub enum Write {
 
 struct Shared {
     upstream: Client,
+    /// The namespace whose writes are counted. `None`: all.
+    namespace: Option<String>,
     /// The writes they happen at, counted from 1.
     faults: Vec<(usize, Fault)>,
     seen: Mutex<Vec<Write>>,
@@ -69,10 +71,29 @@ pub struct Proxy {
 impl Proxy {
     /// Starts one with faults at the given writes, counted from 1.
     pub async fn start(cluster: &Cluster, faults: impl IntoIterator<Item = (usize, Fault)>) -> Result<Self> {
+        Self::serve(cluster, None, faults).await
+    }
+
+    /// The same, but only writes of the keys of one namespace count: an operator also goes on with what it owes to those of other
+    /// tests.
+    pub async fn of(
+        cluster: &Cluster,
+        namespace: &str,
+        faults: impl IntoIterator<Item = (usize, Fault)>,
+    ) -> Result<Self> {
+        Self::serve(cluster, Some(namespace.to_owned()), faults).await
+    }
+
+    async fn serve(
+        cluster: &Cluster,
+        namespace: Option<String>,
+        faults: impl IntoIterator<Item = (usize, Fault)>,
+    ) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared {
             upstream: anonymous(&cluster.plane.kubeconfig).await?,
+            namespace,
             faults: faults.into_iter().collect(),
             seen: Mutex::default(),
             sprung: Notify::new(),
@@ -125,7 +146,8 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         && !body.windows(8).any(|word| word == b"\"dryRun\"")
         && (path.contains("/secrets")
             || path.contains("/leases")
-            || (path.contains("/apikeys/") && path.ends_with("/status")));
+            || (path.contains("/apikeys/") && path.ends_with("/status")))
+        && shared.namespace.as_ref().is_none_or(|namespace| concerns(namespace, path, &body));
     let fault = if counts { shared.count(&parts.method, &body) } else { None };
     match &fault {
         Some(Fault::KillBefore) => return shared.kill(),
@@ -169,13 +191,30 @@ impl Shared {
     }
 }
 
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn decoded(value: &Value) -> Vec<u8> {
+    BASE64.decode(text(value).as_bytes()).unwrap_or_default()
+}
+
+/// The record in the Secret of an entry.
+fn record(object: &Value) -> Value {
+    serde_json::from_slice(&decoded(&object["data"]["entry.json"])).unwrap_or_default()
+}
+
+/// Is this a write in the namespace, or of the record of a key there?
+fn concerns(namespace: &str, path: &str, body: &[u8]) -> bool {
+    let object: Value = serde_json::from_slice(body).unwrap_or_default();
+    path.contains(&format!("/namespaces/{namespace}/")) || record(&object)["owner"]["namespace"] == namespace
+}
+
 fn read(body: &[u8]) -> Write {
     let object: Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let decoded = |value: &Value| BASE64.decode(text(value).as_bytes()).unwrap_or_default();
     match object["type"].as_str() {
         Some("keywright.dev/entry") => {
-            let entry: Value = serde_json::from_slice(&decoded(&object["data"]["entry.json"])).unwrap_or_default();
+            let entry = record(&object);
             Write::Entry { uid: text(&object["metadata"]["name"]), serial: entry["lastSerial"].as_u64().unwrap_or(0) }
         }
         Some("keywright.dev/api-key") => Write::Secret {

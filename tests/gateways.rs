@@ -6,6 +6,8 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "gateways/answers.rs"]
+mod answers;
 #[path = "gateways/fixture.rs"]
 mod fixture;
 #[path = "gateways/h2c.rs"]
@@ -108,4 +110,14 @@ async fn identity_in_trailers_never_reaches_upstream() {
 #[tokio::test]
 async fn gateway_listens_on_loopback_only() {
     each(table::loopback).await;
+}
+
+#[tokio::test]
+async fn longest_answers_pass_with_all_scopes() {
+    each(answers::longest).await;
+}
+
+#[tokio::test]
+async fn more_than_100_headers_end_as_documented() {
+    each(answers::crowded).await;
 }

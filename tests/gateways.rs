@@ -121,3 +121,8 @@ async fn longest_answers_pass_with_all_scopes() {
 async fn more_than_100_headers_end_as_documented() {
     each(answers::crowded).await;
 }
+
+#[tokio::test]
+async fn activity_names_the_program_that_calls() {
+    each(answers::caller).await;
+}

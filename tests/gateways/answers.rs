@@ -67,3 +67,23 @@ pub async fn crowded(_: &Stage, gateway: &Gateway) {
     let answer = gateway.call("GET", "/catalogue", &headers).await;
     assert_eq!(answer.status, expected, "{}", gateway.name);
 }
+
+pub async fn caller(_: &Stage, gateway: &Gateway) {
+    let space = &gateway.space;
+    let key = space.ready_key("storefront").await;
+    let bearer = format!("Bearer {key}");
+    // Every call has the header: status.activity is written after two seconds, and then not for a minute.
+    let headers = [("Authorization", bearer.as_str()), ("User-Agent", "orders-batch/2.1 (nightly)")];
+    eventually("the key passes", async || {
+        let answer = gateway.call("GET", "/orders", &headers).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.status) }
+    })
+    .await;
+    let activity = eventually("the use of the key is written", async || {
+        let key = space.keys().get("storefront").await.map_err(|e| e.to_string())?;
+        key.status.and_then(|status| status.activity).ok_or_else(|| "there is none".to_owned())
+    })
+    .await;
+    let names = activity.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>();
+    assert_eq!(names, ["orders-batch/2.1"], "{}", gateway.name);
+}

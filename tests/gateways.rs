@@ -8,6 +8,8 @@ mod support;
 
 #[path = "gateways/answers.rs"]
 mod answers;
+#[path = "gateways/browser.rs"]
+mod browser;
 #[path = "gateways/fixture.rs"]
 mod fixture;
 #[path = "gateways/h2c.rs"]
@@ -125,4 +127,24 @@ async fn more_than_100_headers_end_as_documented() {
 #[tokio::test]
 async fn activity_names_the_program_that_calls() {
     each(answers::caller).await;
+}
+
+#[tokio::test]
+async fn preflight_is_answered_without_key() {
+    each(browser::preflights).await;
+}
+
+#[tokio::test]
+async fn preflight_of_other_origin_allows_nothing() {
+    each(browser::others).await;
+}
+
+#[tokio::test]
+async fn options_without_preflight_needs_key() {
+    each(browser::no_preflights).await;
+}
+
+#[tokio::test]
+async fn page_reads_answers_and_refusals() {
+    each(browser::calls).await;
 }

@@ -6,6 +6,10 @@
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "gateways/answers.rs"]
+mod answers;
+#[path = "gateways/browser.rs"]
+mod browser;
 #[path = "gateways/fixture.rs"]
 mod fixture;
 #[path = "gateways/h2c.rs"]
@@ -108,4 +112,39 @@ async fn identity_in_trailers_never_reaches_upstream() {
 #[tokio::test]
 async fn gateway_listens_on_loopback_only() {
     each(table::loopback).await;
+}
+
+#[tokio::test]
+async fn longest_answers_pass_with_all_scopes() {
+    each(answers::longest).await;
+}
+
+#[tokio::test]
+async fn more_than_100_headers_end_as_documented() {
+    each(answers::crowded).await;
+}
+
+#[tokio::test]
+async fn activity_names_the_program_that_calls() {
+    each(answers::caller).await;
+}
+
+#[tokio::test]
+async fn preflight_is_answered_without_key() {
+    each(browser::preflights).await;
+}
+
+#[tokio::test]
+async fn preflight_of_other_origin_allows_nothing() {
+    each(browser::others).await;
+}
+
+#[tokio::test]
+async fn options_without_preflight_needs_key() {
+    each(browser::no_preflights).await;
+}
+
+#[tokio::test]
+async fn page_reads_answers_and_refusals() {
+    each(browser::calls).await;
 }

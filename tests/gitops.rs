@@ -11,6 +11,8 @@ mod glance;
 mod statuses;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "gitops/workloads.rs"]
+mod workloads;
 
 use std::fs;
 

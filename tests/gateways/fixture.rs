@@ -52,7 +52,13 @@ pub const ENVOY_OVER_HTTP: Kind = Kind {
 
 pub const NGINX: Kind = Kind {
     name: "nginx",
-    files: &["nginx.conf", "keywright-ask.conf", "keywright-headers.conf", "keywright-identity.conf"],
+    files: &[
+        "nginx.conf",
+        "keywright-ask.conf",
+        "keywright-cors.conf",
+        "keywright-headers.conf",
+        "keywright-identity.conf",
+    ],
     port: "8080",
     method_header: "X-Original-Method",
     speaks_h2c: false,

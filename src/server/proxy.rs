@@ -42,10 +42,12 @@ impl Environment {
         if server.host().is_none_or(is_loopback) {
             return None;
         }
-        let matcher =
-            Matcher::builder().http(self.http.as_str()).https(self.https.as_str()).no(self.no.as_str()).build();
-        matcher.intercept(server)?;
         let url = if server.scheme_str() == Some("https") { &self.https } else { &self.http };
+        // Only `NO_PROXY` is asked: of a proxy that it cannot use, the matcher says nothing.
+        let is_excepted = Matcher::builder().all("http://any").no(self.no.as_str()).build().intercept(server).is_none();
+        if url.is_empty() || is_excepted {
+            return None;
+        }
         Some(if url.contains("://") { url.clone() } else { format!("http://{url}") })
     }
 }
@@ -80,6 +82,11 @@ mod tests {
         );
         assert_eq!(found(&[proxy], "http://10.96.0.1"), None, "it is for https");
         assert_eq!(found(&[], "https://10.96.0.1"), None);
+        assert_eq!(
+            found(&[("HTTPS_PROXY", "ftp://a")], "https://b").as_deref(),
+            Some("ftp://a"),
+            "it is refused later"
+        );
         assert!(!with("10.0.0.0/8", "https://10.96.0.1:443") && with("10.97.0.0/16", "https://10.96.0.1"));
         assert!(!with("localhost, 10.96.0.1", "https://10.96.0.1") && !with("*", "https://api.example.com"));
         assert!(

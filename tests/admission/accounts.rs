@@ -14,7 +14,7 @@ const WORKLOAD_NAME: &str = "a ServiceAccount's name is made of a-z, 0-9, `-` an
 const NOT_OURS: &str = "Keywright's own ServiceAccounts are members of no account";
 const PREFIX_STAYS: &str = "keyPrefix cannot be changed: create a new account";
 const PREFIX_STAYS_SET: &str = "keyPrefix cannot be set or removed later: create a new account";
-const LIFETIME: &str = "maxKeyLifetime must be 1m to 87600h (10 years)";
+const LIFETIME: &str = "maxKeyLifetime must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h";
 
 fn with_resources(resources: Value) -> Offer {
     account(json!({"resources": resources}))

@@ -7,6 +7,7 @@ use super::offer::{Case, Offer, accepts, account, key, long_names, pair, pairs, 
 const KEY_SCOPES_WITH_CUSTOM: &str =
     "accessLevel Custom needs 1 to 64 scopes; ReadOnly, Full and a clone without accessLevel take none";
 const ACCOUNT_SCOPES_WITH_CUSTOM: &str = "accessLevel Custom needs 1 to 64 scopes; ReadOnly and Full take none";
+const SCOPE: &str = "a scope is a resource, a colon, and read, write or *, such as orders:read, orders:* or *:read; resources are made of a-z, 0-9, `-`, `_` and `.`";
 const SCOPES_DIFFER: &str = "scopes must differ from each other";
 const METADATA_KEYS: &str =
     "keys of metadata are 1 to 32 of a-z, 0-9 and `-`, beginning with a letter, for they become header names";
@@ -59,6 +60,7 @@ pub fn rules() -> Vec<Case> {
             accepts(offer(json!({"accessLevel": "Full"})).after(custom(many_scopes(2)))),
             rejects(offer(json!({"accessLevel": "Custom"})), scopes_with_custom),
             rejects(offer(custom(json!([]))), scopes_with_custom),
+            rejects(offer(custom(json!(["orders:delete"]))), SCOPE),
             rejects(offer(json!({"accessLevel": "Full", "scopes": ["orders:read"]})), scopes_with_custom),
             rejects(offer(json!({"accessLevel": "ReadOnly", "scopes": ["orders:read"]})), scopes_with_custom),
             rejects(offer(json!({"accessLevel": "Custom"})).after(custom(many_scopes(1))), scopes_with_custom),
@@ -119,12 +121,9 @@ pub fn bounds() -> Vec<Case> {
         cases.extend(good.map(|scope| accepts(offer(custom(json!([scope]))))));
         let bad = ["", "orders", ":read", "orders:", "orders:delete", "Orders:read", "-a:read", "a-:read", "a:read "];
         let more_bad = ["**:read", "a*:read", "a:b:read", "orders:READ", "orders read", "a:read\n", "ä:read"];
-        cases.extend(bad.iter().chain(&more_bad).map(|scope| {
-            rejects(
-                offer(custom(json!(["orders:read", scope]))),
-                "a scope is a resource, a colon, and read, write or *",
-            )
-        }));
+        cases.extend(
+            bad.iter().chain(&more_bad).map(|scope| rejects(offer(custom(json!(["orders:read", scope]))), SCOPE)),
+        );
     }
     cases
 }

@@ -18,10 +18,10 @@ const EXPIRY: &str =
     "expiresAt must be from 1970-01-01 to before 9999-12-30; leave it out for a key that does not expire";
 const REVOKE_BEFORE: &str =
     "rotation.revokeBefore must be from 1970-01-01 to before 9999-12-30; to refuse every value set disabled: true";
-const INTERVAL: &str = "rotation.interval must be 1m to 87600h (10 years)";
+const INTERVAL: &str = "rotation.interval must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h";
 const INTERVAL_AND_OVERLAP: &str =
     "rotation.interval must not be shorter than rotation.overlap, which is 24h where it is not set";
-const OVERLAP: &str = "rotation.overlap must be 0s to 8760h (1 year)";
+const OVERLAP: &str = "rotation.overlap must be 0s to 8760h (1 year), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h";
 
 fn clone_of(name: &str) -> Value {
     json!({"cloneFrom": {"name": name}})

@@ -11,7 +11,7 @@ const NAME_STAYS_SET: &str = "secret.name cannot be set or removed later: create
 const VALUE_IS_NEEDED: &str = "one key of the Secret must hold `value`, or nobody could ever read it";
 const DATA_KEYS: &str = "keys of a Secret are made of letters, digits, `-`, `_` and `.`, at most 253 of them, and are neither `.` nor begin with `..`";
 const ONLY_ONCE: &str = "secret.deleteAfter goes only with delivery: Once";
-const DELETE_AFTER: &str = "secret.deleteAfter must be 1s to 8760h (1 year)";
+const DELETE_AFTER: &str = "secret.deleteAfter must be 1s to 8760h (1 year), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h";
 const LABEL_KEYS: &str = "keys of secret.labels are [<domain>/]<name>, and neither keywright.dev/ nor app.kubernetes.io/managed-by, which are Keywright's own";
 const ANNOTATION_KEYS: &str = "keys of secret.annotations are [<domain>/]<name>, and neither keywright.dev/ nor app.kubernetes.io/managed-by, which are Keywright's own";
 

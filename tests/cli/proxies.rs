@@ -63,7 +63,7 @@ async fn kubeconfig(cluster: &Cluster, name: &str, more: &str) -> PathBuf {
     let authority = cluster.plane.dir.join("certs/apiserver.crt").canonicalize().unwrap();
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: far\n\
-         clusters: [{{name: far, cluster: {{server: \"{SERVER}\", tls-server-name: localhost, certificate-authority: \"{}\"{more}}}}}]\n\
+         clusters: [{{name: far, cluster: {{server: \"{SERVER}\", tls-server-name: kubernetes, certificate-authority: \"{}\"{more}}}}}]\n\
          contexts: [{{name: far, context: {{cluster: far, user: far}}}}]\n\
          users: [{{name: far, user: {{tokenFile: \"{}\"}}}}]\n",
         authority.display(),

@@ -180,7 +180,6 @@ async fn a_secret_that_the_api_server_does_not_show_is_reported_as_unknown_and_d
     space.until_state_is("storefront", "Disabled").await;
     let key = space.until("storefront", "SecretAvailable", "SecretRefused").await;
     assert!(message(&key, "SecretAvailable").contains("every Secret needs a team"), "{key:?}");
-    space.until("storefront", "Enforced", "Acknowledged").await;
     both.verifier.eventually_says("disabled", "scope=any", &value).await;
     policy.end().await;
     space.until("storefront", "SecretAvailable", "Delivered").await;

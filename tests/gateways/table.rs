@@ -60,8 +60,8 @@ pub async fn run(_: &Stage, gateway: &Gateway) {
     let reader = key("reader", json!({"account": "acme", "accessLevel": "ReadOnly"})).await;
     let other = key("other", json!({"account": "globex", "accessLevel": "Full"})).await;
     let disabled = key("disabled", json!({"account": "acme", "accessLevel": "Full", "disabled": true})).await;
-    let expired =
-        key("expired", json!({"account": "acme", "accessLevel": "Full", "expiresAt": "2020-01-01T00:00:00Z"})).await;
+    let expired = key("expired", json!({"account": "acme", "accessLevel": "Full"})).await;
+    space.patch_key("expired", json!({"spec": {"expiresAt": "2020-01-01T00:00:00Z"}})).await;
     let scoped = key("scoped", json!({"account": "acme", "accessLevel": "Custom", "scopes": ["invoices:read"]})).await;
     // The newest of them, and the reservation of the Site ID that was made before.
     eventually_passes(gateway, "/catalogue", &scoped).await;

@@ -20,6 +20,7 @@ use crate::key::{Ended, MintError};
 use crate::server::Shutdown;
 
 pub mod adopt;
+mod available;
 mod events;
 mod execute;
 pub mod facts;

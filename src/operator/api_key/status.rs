@@ -5,17 +5,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
 use super::Error;
+use super::available;
 use super::events;
-use super::facts::{Facts, Presence, Problem};
+use super::facts::{Facts, Problem};
 use super::honour;
-use super::plan::{ends_at, is_overdue, warning};
+use super::plan::{ends_at, warning};
 use crate::access::AccessLevel;
 use crate::api::{
-    Access, Account, ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE,
-    CONDITION_SUSPENDED, Conditions, CredentialStatus, Reason, State, Suspension,
+    Access, Account, ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SUSPENDED, Conditions,
+    CredentialStatus, Reason, State, Suspension,
 };
 use crate::apiserver::Collection;
-use crate::key::{Credential, Delivery, Ended, Entry};
+use crate::key::{Credential, Delivery, Entry};
 use crate::operator::context::Context;
 use crate::operator::enforcement::{self, Standing};
 use crate::operator::write;
@@ -74,22 +75,7 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
             conditions.say(CONDITION_READY, false, Reason::Issuing, "the value is being minted and delivered");
         }
     }
-    let newest_delivery = facts.entry.and_then(Entry::newest_delivery).map(|(delivery, _)| delivery);
-    match (newest_delivery, said.unseen) {
-        (Some(Delivery { name, .. }), Some(words)) => {
-            let message = format!(
-                "it is not known whether Secret {name} is there, for the API server refuses a dry run of its update: {words}"
-            );
-            conditions.say_unknown(CONDITION_SECRET_AVAILABLE, Reason::SecretRefused, message);
-        }
-        (Some(delivery), None) if is_overdue(facts, now) => {
-            conditions.say(CONDITION_SECRET_AVAILABLE, true, Reason::SecretImmutable, overdue(delivery));
-        }
-        (delivery, _) => {
-            let (available, reason, message) = secret_available(facts.key, delivery, facts.secret);
-            conditions.say(CONDITION_SECRET_AVAILABLE, available, reason, message);
-        }
-    }
+    available::say(&mut conditions, facts, said.unseen, now);
     enforcement::say(&mut conditions, said.standing, &before, generation);
     if let Some(suspension) = said.suspension {
         conditions.say(CONDITION_SUSPENDED, true, &suspension.spec.reason, suspension.spec.words());
@@ -115,71 +101,6 @@ fn issued(facts: &Facts<'_>, delivery: &Delivery, now: Timestamp) -> String {
             .to_owned();
     }
     format!("minted, and delivered in Secret {}", delivery.name)
-}
-
-fn secret_available(key: &ApiKey, delivery: Option<&Delivery>, presence: Option<Presence>) -> (bool, Reason, String) {
-    let Some(Delivery { name, ended, .. }) = delivery else {
-        return (false, Reason::Issuing, "not delivered yet".to_owned());
-    };
-    match (ended, presence) {
-        (Some(Ended::Revealed), Some(Presence::Present)) => (
-            true,
-            Reason::Delivered,
-            format!("Secret {name} was shown for its time, holds the value still, and is being deleted"),
-        ),
-        (Some(Ended::Revealed), _) => (
-            false,
-            Reason::Revealed,
-            format!(
-                "Secret {name} was shown for its time and deleted; the key goes on working for whoever has its value. For a new value raise spec.rotation.revision"
-            ),
-        ),
-        (Some(Ended::Unseen), presence) => (false, Reason::NotRestored, not_restored(key, name, presence)),
-        (Some(Ended::Removed), _) | (None, Some(Presence::Missing) | None) => (
-            false,
-            Reason::Removed,
-            format!(
-                "Secret {name} was deleted; the key goes on working for whoever has its value, and no other is minted. For a new value raise spec.rotation.revision"
-            ),
-        ),
-        (None, Some(Presence::Other)) => (
-            false,
-            Reason::SecretConflict,
-            format!(
-                "Secret {name} is not the one that the value was delivered in: another stands in its place, and it is not touched. Delete it if nobody needs it; for a new value raise spec.rotation.revision"
-            ),
-        ),
-        (None, Some(Presence::Ending)) => (
-            true,
-            Reason::SecretEnding,
-            format!("Secret {name} holds the value, is being deleted, and is held by a finalizer"),
-        ),
-        // Where it cannot be seen, that is said instead.
-        (None, Some(Presence::Present | Presence::Frozen | Presence::Unknown)) => {
-            (true, Reason::Delivered, format!("Secret {name} holds the value"))
-        }
-    }
-}
-
-fn overdue(Delivery { name, .. }: &Delivery) -> String {
-    format!(
-        "Secret {name} holds the value for longer than spec.secret.deleteAfter: it was made immutable, so it cannot be blanked; delete it"
-    )
-}
-
-/// What to type, for nobody but its owner's cluster can tell that a Secret is this key's.
-fn not_restored(key: &ApiKey, secret: &str, presence: Option<Presence>) -> String {
-    let why = "the key goes on working for whoever has its value";
-    if presence != Some(Presence::Other) {
-        return format!(
-            "Secret {secret} was not restored with the key; {why}. Restore it, or raise spec.rotation.revision for a new value"
-        );
-    }
-    let owner = serde_json::to_string(&write::owned_by(key)).unwrap_or_default();
-    format!(
-        r#"Secret {secret} is there and is not this key's, or holds another value of it; {why}. If it was restored with the key, hand it over: kubectl patch secret {secret} -n {} --type=merge -p '{{"metadata":{{"ownerReferences":[{owner}]}}}}'; if not, delete it and raise spec.rotation.revision for a new value"#,
-        key.namespace().unwrap_or_default()
-    )
 }
 
 fn state(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> State {
@@ -308,6 +229,7 @@ pub async fn write(context: &Context, facts: &Facts<'_>, status: ApiKeyStatus) -
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::facts::Presence;
     use super::*;
     use serde_json::json;
 

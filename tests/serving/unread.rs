@@ -26,7 +26,7 @@ async fn assert_answered(dial: Dial) {
     let bad = format!("kw_000000000000_{}", &good[16..]);
     for (key, question, status, code) in [
         (&good, "scope=any", "HTTP/1.1 200 OK", "ok"),
-        (&bad, "scope=any", "HTTP/1.1 401 Unauthorized", "unknown"),
+        (&bad, "scope=any", "HTTP/1.1 401 Unauthorized", "malformed"),
         (&good, "scope=any&account=no/body", "HTTP/1.1 403 Forbidden", "wrong_account"),
     ] {
         let head = format!(

@@ -192,7 +192,9 @@ impl Stage {
         let address = format!("127.0.0.1{free}");
         eventually(&format!("{name} answers"), async || {
             assert!(process.ended().is_none(), "{}: {}", name, std::fs::read_to_string(&log).unwrap_or_default());
-            http::get(&address, "/nothing", &[]).await.map(drop)
+            // Traefik listens before it has read its routes.
+            let answer = http::get(&address, "/orders", &[]).await?;
+            if answer.status == 404 { Err(support::Error::from("it has no routes")) } else { Ok(()) }
         })
         .await;
         Gateway { name, address, space, process, verifiers: running, method_header, speaks_h2c }

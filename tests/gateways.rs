@@ -8,6 +8,8 @@ mod support;
 
 #[path = "gateways/answers.rs"]
 mod answers;
+#[path = "gateways/bodies.rs"]
+mod bodies;
 #[path = "gateways/browser.rs"]
 mod browser;
 #[path = "gateways/fixture.rs"]
@@ -50,6 +52,16 @@ async fn a_key_that_is_disabled_under_way_is_refused_at_the_next_call_and_accept
 #[tokio::test]
 async fn without_a_verifier_nothing_passes() {
     each(table::without_verifier).await;
+}
+
+#[tokio::test]
+async fn large_body_passes() {
+    each(bodies::large).await;
+}
+
+#[tokio::test]
+async fn body_that_is_sent_to_the_verifier_costs_no_answer() {
+    bodies::forwarded(stage().await).await;
 }
 
 #[tokio::test]

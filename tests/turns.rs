@@ -13,7 +13,9 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 use support::cluster::Cluster;
+use support::eventually;
 use support::keywright::Running;
+use support::proxy::Proxy;
 use support::space::Space;
 use tokio::sync::Mutex;
 
@@ -21,6 +23,12 @@ use tokio::sync::Mutex;
 const MANY: usize = 300;
 /// Most of them that may come before another tenant's first key: one a turn, and those that are issued at the same time.
 const BEFORE: usize = 8;
+
+/// Keys whose requests are counted.
+const COUNTED: usize = 50;
+/// Most requests of one key, from its creation to the proof that it is enforced: a list of the entries of its name, the entry, the
+/// Secret, the entry's mark, two writes of status, and an Event.
+const REQUESTS: usize = 7;
 
 /// One operator at a time: each test starts its own.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -78,7 +86,7 @@ async fn proof_comes_before_new_keys_of_its_own_namespace() {
     create_many(&space).await;
     space.patch_key("storefront", json!({"spec": {"disabled": true}})).await;
     let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
-    support::eventually("the change is proven", async || {
+    eventually("the change is proven", async || {
         let status = space.keys().get("storefront").await.unwrap().status.unwrap();
         let proven = status.conditions.iter().find(|condition| condition.type_ == "Enforced").unwrap();
         let is_proven = proven.status == "True" && proven.observed_generation == Some(2);
@@ -87,4 +95,43 @@ async fn proof_comes_before_new_keys_of_its_own_namespace() {
     .await;
     let before = issued(&space).await.len() - 1;
     assert!(before < MANY / 2, "{before} of {MANY} new keys came before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_takes_few_requests() {
+    let _turn = TURN.lock().await;
+    let cluster = Cluster::shared().await;
+    let proxy = Proxy::start(cluster, None).await.unwrap();
+    let _operator = proxy.operator(cluster).unwrap();
+    let verifier = Running::verifier(cluster, &[]).await.unwrap().ready().await;
+    let space = Space::new(cluster).await;
+    space.account("acme", json!({"accessLevel": "Full"})).await;
+    space.ready_key("first").await;
+    space.until("first", "Enforced", "Acknowledged").await;
+    let before = proxy.requests();
+    for number in 0..COUNTED {
+        space.key(&format!("key-{number}"), json!({"account": "acme", "accessLevel": "Full"})).await;
+    }
+    for number in 0..COUNTED {
+        space.until(&format!("key-{number}"), "Enforced", "Acknowledged").await;
+    }
+    // The account says how many there are when the last has been counted.
+    eventually("all are counted", async || {
+        let account = space.accounts().get("acme").await.map_err(|error| error.to_string())?;
+        let active = account.status.and_then(|status| status.keys).map(|keys| keys.active);
+        if active == Some(51) { Ok(()) } else { Err(format!("{active:?}")) }
+    })
+    .await;
+    let mut counts = proxy.requests();
+    counts.iter_mut().for_each(|(what, count)| *count -= before.get(what).unwrap_or(&0));
+    let all: usize = counts.iter().filter(|(what, _)| is_of_keys(what)).map(|(_, count)| count).sum();
+    assert!(all <= REQUESTS * COUNTED, "{all} for {COUNTED} keys: {counts:?}");
+    verifier.process.terminate().unwrap();
+    let others: usize = counts.values().sum::<usize>() - all;
+    assert!(others <= 2 * COUNTED, "{others} that do not come with each key: {counts:?}");
+}
+
+/// Not those that come with time: polling of Leases while something waits for proof, and the account's counts.
+fn is_of_keys(what: &str) -> bool {
+    !["leases", "accounts", "rolebindings"].iter().any(|resource| what.contains(resource))
 }

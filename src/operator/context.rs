@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::Client;
 
+use super::api_key::recent::Recent;
 use super::enforcement::Enforcement;
 use super::entries::Entries;
 use super::metrics::Metrics;
@@ -29,6 +30,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// Which changes verifiers go by.
     pub enforcement: Arc<Enforcement>,
+    /// Looks at keys that were reconciled a moment ago.
+    pub recent: Recent,
     /// Pauses between attempts, by object.
     pub backoff: Backoff,
     /// Makes records.

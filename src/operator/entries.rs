@@ -106,8 +106,8 @@ impl Entries {
         Ok(all)
     }
 
-    /// The entries of all ApiKeys that ever had this one's name, as the API server has them now. One that cannot be read
-    /// is an error only where it is to be taken over: nobody else asks for what is in it.
+    /// The entries of all ApiKeys that ever had this one's name, its own too, as the API server has them now. One that cannot be
+    /// read is an error only where it is this one's own or to be taken over: nobody else asks for what is in it.
     pub async fn of_name(&self, owner: &Owner) -> Result<Vec<Stored>, StoreError> {
         let of_name = of_our_type().labels(&format!("{}={}", names::OWNER_LABEL, owner.label()));
         let mut found = Vec::new();
@@ -115,9 +115,10 @@ impl Entries {
         let listed = self.0.list(&of_name, PATIENCE, |secret| {
             let is_to_be_adopted =
                 secret.meta().labels.as_ref().is_some_and(|labels| labels.contains_key(names::ADOPT_UNTIL_LABEL));
+            let is_own = secret.meta().name.as_deref() == Some(&owner.uid);
             match stored(secret) {
                 Ok(stored) => found.push(stored),
-                Err(error) if is_to_be_adopted => unreadable = Some(error),
+                Err(error) if is_own || is_to_be_adopted => unreadable = Some(error),
                 Err(_) => {}
             }
         });

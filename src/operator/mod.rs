@@ -42,6 +42,7 @@ mod suspension;
 mod unreadable;
 mod write;
 
+use api_key::recent::Recent;
 use context::Context;
 use enforcement::Enforcement;
 use entries::Entries;
@@ -194,6 +195,7 @@ async fn act(
         enforcement,
         entries: Entries::new(client.clone()),
         secrets: Secrets::new(client.clone()),
+        recent: Recent::default(),
         backoff: context::Backoff::default(),
         hasher: config.hasher.clone(),
         client,

@@ -21,7 +21,7 @@ use crate::api::{Account, ApiKey, ApiKeyStatus, Namespaces, Suspension, TargetKi
 use crate::apiserver::{Collection, WatchHealth, reflect};
 
 /// How long changes of keys are gathered before their account's counts are written.
-const COUNT_PAUSE: Duration = Duration::from_millis(500);
+const COUNT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything there is, as the watches have it.
 pub struct Known {

@@ -1,6 +1,7 @@
 //! Stands between an operator and the API server: writes down what passes, and at one chosen write kills the operator
 //! or holds the write back.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
@@ -57,6 +58,8 @@ struct Shared {
     /// The writes they happen at, counted from 1.
     faults: Vec<(usize, Fault)>,
     seen: Mutex<Vec<Write>>,
+    /// Requests other than watches, by method and resource.
+    requests: Mutex<BTreeMap<String, usize>>,
     sprung: Notify,
     /// Weak: whoever started the operator decides when it ends.
     victim: OnceLock<Weak<Running>>,
@@ -96,6 +99,7 @@ impl Proxy {
             namespace,
             faults: faults.into_iter().collect(),
             seen: Mutex::default(),
+            requests: Mutex::default(),
             sprung: Notify::new(),
             victim: OnceLock::new(),
         });
@@ -120,6 +124,11 @@ impl Proxy {
         self.shared.seen.lock().unwrap().clone()
     }
 
+    /// Every request that was sent through it, but watches: how many of each method and resource, in its namespace or all.
+    pub fn requests(&self) -> BTreeMap<String, usize> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+
     /// Returns when the fault has happened.
     pub async fn sprung(&self) {
         self.shared.sprung.notified().await;
@@ -141,6 +150,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_GATEWAY.into_response() };
     let query = parts.uri.query().unwrap_or_default();
     let path = parts.uri.path();
+    shared.note(&parts.method, path, query);
     let counts = parts.method != Method::GET
         && !query.contains("dryRun")
         && !body.windows(8).any(|word| word == b"\"dryRun\"")
@@ -176,6 +186,19 @@ async fn cut(answer: Response) -> Response {
 }
 
 impl Shared {
+    fn note(&self, method: &Method, path: &str, query: &str) {
+        if query.contains("watch=") {
+            return;
+        }
+        let segments: Vec<&str> = path.split('/').collect();
+        let after = segments.iter().position(|segment| *segment == "namespaces").map_or(3, |place| place + 2);
+        let resource = segments.get(after).unwrap_or(&"");
+        let sub = segments.get(after + 2).map_or(String::new(), |sub| format!("/{sub}"));
+        let verb = if *method == Method::GET && segments.len() == after + 1 { "LIST" } else { method.as_str() };
+        let dry = if query.contains("dryRun") { " (dry run)" } else { "" };
+        *self.requests.lock().unwrap().entry(format!("{verb} {resource}{sub}{dry}")).or_default() += 1;
+    }
+
     fn count(&self, method: &Method, body: &[u8]) -> Option<Fault> {
         let mut seen = self.seen.lock().unwrap();
         seen.push(if method == Method::DELETE { Write::Deleted } else { read(body) });

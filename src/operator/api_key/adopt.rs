@@ -15,11 +15,11 @@ use crate::key::{Entry, Owner, Sealed};
 use crate::operator::context::Context;
 use crate::operator::entries::Stored;
 
-/// What became of the entry of before.
+/// What became of the entries of the key's name.
 pub enum Adoption {
-    /// There is none to take over.
+    /// There is none, of its own or to take over.
     Nothing,
-    /// The key has it.
+    /// The key has this one.
     Done(Box<Stored>),
     /// It cannot be told which, or until when; nothing is minted meanwhile.
     Refused(Problem),
@@ -41,11 +41,14 @@ pub async fn adopt(context: &Context, key: &ApiKey) -> Result<Adoption, Error> {
     let found = match context.entries.of_name(&owner).await {
         Ok(found) => found,
         Err(error) if error.is_unreadable() => {
-            let message = format!("the entry that is to be taken over cannot be read: {error}");
+            let message = format!("an entry of the key's name cannot be read: {error}");
             return Ok(Adoption::Refused(Problem::new(Reason::EntryUnreadable, message)));
         }
         Err(error) => return Err(error.into()),
     };
+    if let Some(own) = found.iter().find(|stored| stored.entry.owner.uid == owner.uid) {
+        return Ok(Adoption::Done(Box::new(own.clone())));
+    }
     let handed = match choose(&found, &owner.uid, (context.now)()) {
         Choice::Nothing => return Ok(Adoption::Nothing),
         Choice::Refuse(problem) => return Ok(Adoption::Refused(problem)),

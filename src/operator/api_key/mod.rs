@@ -1,7 +1,7 @@
 //! The controller of ApiKeys: observe → plan → execute → status.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -27,11 +27,13 @@ pub mod facts;
 mod honour;
 mod observe;
 pub mod plan;
+pub mod recent;
 mod status;
 
 use adopt::{Adoption, adopt};
 use facts::{Facts, Presence, Problem};
 use plan::plan;
+use recent::Look;
 
 /// How long one reconciliation may take before it is given up and tried again.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -124,6 +126,18 @@ async fn reconcile(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
     }
 }
 
+/// What a reconciliation came to, before it is said.
+struct Done {
+    outcome: execute::Outcome,
+    problem: Option<Problem>,
+    /// The API server's words, where it refuses to show the Secret.
+    unseen: Option<String>,
+    /// Nothing was to be done.
+    is_at_rest: bool,
+    /// When the outcome was seen.
+    at: Instant,
+}
+
 async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
     let uid = key.uid().unwrap_or_default();
     let namespace = key.namespace().unwrap_or_default();
@@ -137,39 +151,22 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
         source: None,
         warn_before: context.warn_before,
     };
-    let (mut is_at_rest, mut unseen) = (false, None);
-    let (outcome, problem) = match entry(context, key, &uid).await? {
-        Err(problem) => {
-            let nothing = execute::Outcome { entry: None, secret: None, blocked: None, is_gated: false };
-            (nothing, Some(problem))
-        }
-        Ok(entry) => {
-            let read = entry.as_ref().map(|stored| stored.entry.clone());
-            let source = if read.is_none() { observe::source(context, key).await? } else { None };
-            let (secret, words) = observe::secret(context, key, read.as_ref()).await?;
-            unseen = words;
-            let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..facts };
-            let plan = plan(&facts, now);
-            is_at_rest = plan.actions.is_empty() && plan.problem.is_none() && unseen.is_none();
-            let outcome = match execute::execute(context, &facts, entry.clone(), plan.actions).await {
-                Ok(outcome) => outcome,
-                Err(error) => {
-                    let blocked = Some(execute::refused_record(&error).ok_or(error)?);
-                    execute::Outcome { entry, secret, blocked, is_gated: false }
-                }
-            };
-            if outcome.is_gated {
-                // Nothing is said of a value that is about to be delivered: one write of status, not two. The gate wakes
-                // the key.
-                return Ok(Requeue::After(GATE_BOUND));
-            }
-            if outcome.entry.as_ref().is_some_and(|stored| stored.entry.undelivered().is_none()) {
-                context.enforcement.delivered(&uid);
-            }
-            let problem = outcome.blocked.clone().or(plan.problem);
-            (outcome, problem)
-        }
+    let Done { outcome, problem, unseen, is_at_rest, at } = work(context, &facts, now).await?;
+    // A look that was refused, or that something stands in the way of, is made anew.
+    let look = |outcome: &execute::Outcome| {
+        let stored = outcome.entry.clone().filter(|_| problem.is_none() && unseen.is_none())?;
+        Some(Look { stored, secret: outcome.secret, at })
     };
+    if outcome.is_gated {
+        if let Some(look) = look(&outcome) {
+            context.recent.keep(key, key.status.as_ref(), look);
+        }
+        // Nothing is said of a value that is about to be delivered: one write of status, not two. The gate wakes the key.
+        return Ok(Requeue::After(GATE_BOUND));
+    }
+    if outcome.entry.as_ref().is_some_and(|stored| stored.entry.undelivered().is_none()) {
+        context.enforcement.delivered(&uid);
+    }
     let facts = Facts { entry: outcome.entry.as_ref().map(|stored| &stored.entry), secret: outcome.secret, ..facts };
     let suspension = context.known.suspension(&namespace, TargetKind::Account, &key.spec.account);
     let suspension = suspension.or_else(|| context.known.suspension(&namespace, TargetKind::ApiKey, &key.name_any()));
@@ -187,13 +184,56 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
         context.metrics.is_expiring(&uid, false);
     }
     context.known.says(key, is_at_rest.then_some(&status));
+    if let Some(look) = look(&outcome) {
+        context.recent.keep(key, Some(&status), look);
+    }
     status::write(context, &facts, status).await?;
     Ok(Requeue::After(next(context, &facts, problem.as_ref(), now)))
 }
 
+/// Observes, plans and executes.
+async fn work(context: &Context, facts: &Facts<'_>, now: Timestamp) -> Result<Done, Error> {
+    let recent = context.recent.take(facts.key);
+    let was_seen = recent.as_ref().map(|look| look.at);
+    let start = Instant::now();
+    let (entry, secret, unseen) = match recent {
+        Some(Look { stored, secret, .. }) => (Some(stored), secret, None),
+        None => match entry(context, facts.key).await? {
+            Err(problem) => {
+                let outcome = execute::Outcome { entry: None, secret: None, blocked: None, is_gated: false };
+                return Ok(Done { outcome, problem: Some(problem), unseen: None, is_at_rest: false, at: start });
+            }
+            Ok(entry) => {
+                let read = entry.as_ref().map(|stored| &stored.entry);
+                let (secret, unseen) = observe::secret(context, facts.key, read).await?;
+                (entry, secret, unseen)
+            }
+        },
+    };
+    let read = entry.as_ref().map(|stored| stored.entry.clone());
+    let source = if read.is_none() { observe::source(context, facts.key).await? } else { None };
+    let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..*facts };
+    let plan = plan(&facts, now);
+    let is_idle = plan.actions.is_empty();
+    let is_at_rest = is_idle && plan.problem.is_none() && unseen.is_none();
+    let outcome = match execute::execute(context, &facts, entry.clone(), plan.actions).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let blocked = Some(execute::refused_record(&error).ok_or(error)?);
+            execute::Outcome { entry, secret, blocked, is_gated: false }
+        }
+    };
+    let problem = outcome.blocked.clone().or(plan.problem);
+    let at = was_seen.filter(|_| is_idle).unwrap_or(start);
+    Ok(Done { outcome, problem, unseen, is_at_rest, at })
+}
+
 /// The key's record, be it one of before a restore; or why it cannot be told what it is.
-async fn entry(context: &Context, key: &ApiKey, uid: &str) -> Result<Result<Option<Stored>, Problem>, Error> {
-    Ok(match observe::entry(context, uid).await? {
+async fn entry(context: &Context, key: &ApiKey) -> Result<Result<Option<Stored>, Problem>, Error> {
+    // Of a key that was never issued anything, the entries of its name are asked for in any case.
+    let is_issued = key.status.as_ref().is_some_and(|status| status.key_id.is_some());
+    let own = if is_issued { observe::entry(context, &key.uid().unwrap_or_default()).await? } else { Ok(None) };
+    Ok(match own {
         Err(unreadable) => Err(Problem::new(Reason::EntryUnreadable, unreadable)),
         Ok(Some(stored)) => Ok(Some(stored)),
         Ok(None) => match adopt(context, key).await? {

@@ -171,7 +171,12 @@ async fn a_lower_revision_is_ignored_with_a_warning_and_only_a_higher_one_than_e
     {
         rotate(&space, rotation.clone()).await;
         space.until_observed("storefront").await;
-        assert_eq!(warnings(&space, "RevisionIgnored").await.len(), warned, "{rotation}");
+        // Events are told after the status is written.
+        eventually(&format!("{rotation} is warned of"), async || {
+            let told = warnings(&space, "RevisionIgnored").await.len();
+            if told == warned { Ok(()) } else { Err(told) }
+        })
+        .await;
         assert_eq!(record(&space).await["lastSerial"], 2, "{rotation}");
     }
     let note = space.event("storefront", "RevisionIgnored").await.message.unwrap();

@@ -123,7 +123,9 @@ async fn a_key_takes_few_requests() {
     })
     .await;
     let mut counts = proxy.requests();
-    counts.iter_mut().for_each(|(what, count)| *count -= before.get(what).unwrap_or(&0));
+    for (what, count) in &mut counts {
+        *count -= before.get(what).unwrap_or(&0);
+    }
     let all: usize = counts.iter().filter(|(what, _)| is_of_keys(what)).map(|(_, count)| count).sum();
     assert!(all <= REQUESTS * COUNTED, "{all} for {COUNTED} keys: {counts:?}");
     verifier.process.terminate().unwrap();

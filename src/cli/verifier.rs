@@ -53,7 +53,7 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_METHOD_HEADER")]
     method_header: Option<HeaderName>,
 
-    /// Requirement of gRPC requests that carry none, such as scope=any&account=shop/acme: for Gateway API's ExternalAuth, which
+    /// Requirement of gRPC requests that carry none, such as scope=any&account=shop/acme: for Gateway API's `ExternalAuth`, which
     /// cannot send one. Without this flag such requests are denied as `bad_route`. It holds for every host and path, so a route
     /// whose own requirement was forgotten has this one; use a verifier of its own for such routes
     #[arg(long, env = "KEYWRIGHT_DEFAULT_REQUIREMENT", value_name = "REQUIREMENT", value_parser = requirement)]

@@ -131,7 +131,7 @@ mod tests {
         let (mut server, mut client) = pair(true, LONG);
         server.write_all(b"answer").await.unwrap();
         let send = async {
-            client.write_all(&[0; 100_000]).await.unwrap();
+            client.write_all(&vec![0; 100_000]).await.unwrap();
             let mut answer = Vec::new();
             client.read_to_end(&mut answer).await.unwrap();
             assert_eq!(answer, b"answer");

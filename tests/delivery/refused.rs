@@ -4,7 +4,7 @@ use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, Val
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
 use keywright::api::ApiKey;
 use keywright::key::Owner;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ async fn allow_secrets(space: &Space, hard: i64) {
         quotas.create(&PostParams::default(), &serde_json::from_value(quota.clone()).unwrap()).await.unwrap();
     }
     quotas.patch("secrets", &PatchParams::default(), &Patch::Merge(&quota)).await.unwrap();
-    let used = space.secrets().list(&Default::default()).await.unwrap().items.len();
+    let used = space.secrets().list(&ListParams::default()).await.unwrap().items.len();
     let status = json!({"status": {"hard": hard, "used": {"count/secrets": used.to_string()}}});
     quotas.patch_status("secrets", &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
     let (allowed, probe) = (hard_allows(used, &quota), json!({"metadata": {"generateName": "probe-"}}));

@@ -105,7 +105,7 @@ pub struct ApiKeySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
 
-    /// The Secret that the plaintext is delivered in.
+    /// The Secret that the plaintext is delivered in. Its metadata is the operator's alone: labels, annotations and finalizers that others set are removed with the next delivery, so name here what other tools need.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretTemplate>,
 
@@ -166,7 +166,7 @@ pub struct Rotation {
 #[serde(deny_unknown_fields)]
 pub struct Restrictions {}
 
-/// The Secret that the plaintext is delivered in. Its metadata is the operator's alone: labels, annotations and finalizers that others set are removed with the next delivery, so name here what other tools need.
+/// The Secret that the plaintext is delivered in.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("!has(self.deleteAfter) || (has(self.delivery) && self.delivery == 'Once')").message("secret.deleteAfter goes only with delivery: Once"))]

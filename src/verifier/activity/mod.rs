@@ -148,9 +148,16 @@ fn product(agent: &[u8]) -> &[u8] {
     &agent[..end.unwrap_or(agent.len().min(LONGEST_PRODUCT))]
 }
 
-/// What may stand in a status: letters, digits and signs.
+/// Letters and digits in a row that a product may have. A client may send its key as its name, and status is for those who may
+/// not read keys.
+const LONGEST_RUN: usize = 20;
+
+/// What may stand in a status: letters, digits and signs, and nothing that is as long as the secret part of a key.
 fn clean(product: &[u8]) -> String {
-    product.iter().map(|&byte| if byte.is_ascii_graphic() { char::from(byte) } else { '?' }).collect()
+    let text: String =
+        product.iter().map(|&byte| if byte.is_ascii_graphic() { char::from(byte) } else { '?' }).collect();
+    let is_long = |run: &str| run.len() > LONGEST_RUN;
+    if text.split(|c: char| !c.is_ascii_alphanumeric()).any(is_long) { "(hidden)".to_owned() } else { text }
 }
 
 /// The first bytes of an address that name its network, and how many bits of them count: 24, or 48 of IPv6.
@@ -202,8 +209,13 @@ mod tests {
             (b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "Mozilla/5.0"),
             (b"", ""),
             (b" leading", ""),
+            (b"kw_7hx3k9m2pq4d_1fJjkkpe9PiTw9KSulA8Ghct30vZz4HpdQ5c5b9cPF10etTSy", "(hidden)"),
+            (b"Bearer/kw_7hx3k9m2pq4d_1fJjkkpe9PiTw9KSulA8Ghct30vZz4HpdQ5c5b9cPF10etTSy", "(hidden)"),
+            (b"1fJjkkpe9PiTw9KSulA8Ghct30vZz4HpdQ5c5b9cPF10etTSy", "(hidden)"),
+            (b"a12345678901234567890/1", "(hidden)"),
+            (b"a1234567890123456789/1", "a1234567890123456789/1"),
             (b"a\x1b[31m\xff", "a?[31m?"),
-            (&[b'a'; 100], &"a".repeat(64)),
+            (&[b'.'; 100], &".".repeat(64)),
         ] {
             assert_eq!(clean(product(agent)), expected);
         }

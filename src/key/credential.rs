@@ -75,6 +75,15 @@ impl Credential {
         })
     }
 
+    /// What must never be shown of it, as it is stored: salt and hash, tag, and sealed value.
+    pub fn material(&self) -> Vec<String> {
+        let stored = |part: Option<serde_json::Value>| part.and_then(|part| part.as_str().map(str::to_owned));
+        let hash = self.hash.rsplit('$').take(2).map(str::to_owned);
+        let tag = stored(serde_json::to_value(&self.tag).ok());
+        let sealed = self.sealed.as_ref().and_then(|sealed| stored(serde_json::to_value(sealed).ok()));
+        hash.chain(tag).chain(sealed).collect()
+    }
+
     /// What may be shown of it: `kw_7hx3k9m2pq4d_…`
     pub fn hint(&self) -> String {
         format!("{}_{}_…", self.prefix, self.id)

@@ -62,6 +62,11 @@ impl Plaintext {
         matches!(parse(text.as_bytes()), Parsed::Native(_)).then_some(Self(text))
     }
 
+    /// The part that is secret: what follows the public id. Whoever calls this answers for where it goes.
+    pub fn secret(&self) -> &[u8] {
+        self.0.rsplit_once('_').map_or(self.0.as_bytes(), |(_, secret)| secret.as_bytes())
+    }
+
     /// The text itself. Whoever calls this answers for where it goes.
     pub fn expose(&self) -> &str {
         &self.0

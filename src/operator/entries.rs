@@ -10,10 +10,11 @@ use kube::api::{DeleteParams, ListParams, ObjectMeta, Preconditions};
 use kube::{Client, ResourceExt};
 use thiserror::Error;
 
+use super::refusal::screened;
 use super::write;
 use crate::api::names;
 use crate::apiserver::{Collection, Received};
-use crate::key::{Entry, EntryError, Owner};
+use crate::key::{Credential, Entry, EntryError, Owner};
 
 /// Bounds the wait for the next entry of a list.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -134,12 +135,13 @@ impl Entries {
     /// The first write of an entry. [`StoreError::Lost`] when there is one.
     pub async fn create(&self, entry: &Entry) -> Result<Stored, StoreError> {
         let secret = secret(entry, None)?;
-        self.0.create(&write::by_us(), &secret).await.map_err(api).and_then(stored)
+        let created = self.0.create(&write::by_us(), &secret).await;
+        created.map_err(|error| api(hidden(error, entry))).and_then(stored)
     }
 
     /// Puts `next` in the place of what was read, if that is still there.
     pub async fn replace(&self, read: &Stored, next: &Entry) -> Result<Stored, StoreError> {
-        self.swap(secret(next, Some(read.version.clone()))?).await
+        self.swap(next, secret(next, Some(read.version.clone()))?).await
     }
 
     /// The same before a delivered Secret is blanked in this version. The entry's own version changes, also where `next` is
@@ -152,11 +154,12 @@ impl Entries {
     ) -> Result<Stored, StoreError> {
         let mut secret = secret(next, Some(read.version.clone()))?;
         secret.annotations_mut().insert(names::BLANKING_ANNOTATION.to_owned(), blanked.to_owned());
-        self.swap(secret).await
+        self.swap(next, secret).await
     }
 
-    async fn swap(&self, secret: Secret) -> Result<Stored, StoreError> {
-        self.0.replace(&secret.name_any(), &write::by_us(), &secret).await.map_err(api).and_then(stored)
+    async fn swap(&self, next: &Entry, secret: Secret) -> Result<Stored, StoreError> {
+        let replaced = self.0.replace(&secret.name_any(), &write::by_us(), &secret).await;
+        replaced.map_err(|error| api(hidden(error, next))).and_then(stored)
     }
 
     /// Deletes exactly what was read.
@@ -170,6 +173,12 @@ impl Entries {
 
 fn api(error: kube::Error) -> StoreError {
     if write::is_outrun(&error) { StoreError::Lost } else { StoreError::Api(Box::new(error)) }
+}
+
+/// Hides the words of an error that quote hashes, tags or sealed values.
+fn hidden(error: kube::Error, entry: &Entry) -> kube::Error {
+    let material: Vec<String> = entry.credentials().flat_map(Credential::material).collect();
+    screened(error, material.iter().map(String::as_bytes))
 }
 
 fn of_our_type() -> ListParams {

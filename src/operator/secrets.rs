@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use data_encoding::BASE64;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::{Client, ResourceExt};
 
-use super::refusal::{Refusal, refusal, refused, words};
+use super::refusal::{Refusal, refusal, refused, screened, words};
 use super::write::{self, wipe};
 use crate::api::{ApiKey, SecretItem, names};
 use crate::apiserver::Collection;
@@ -130,7 +129,7 @@ impl Secrets {
             } else {
                 secrets.create(&write::by_us(), &secret).await
             };
-            outcome = match answer {
+            outcome = match answer.map_err(|error| screened(error, [plaintext.secret()])) {
                 Ok(answer) => {
                     let written = written(name, answer.meta());
                     answer.0.ok().and_then(|secret| secret.data).as_mut().map(wipe);
@@ -150,9 +149,6 @@ impl Secrets {
                     Some(Refusal::Immutable) => Ok(WriteOutcome::Immutable),
                     Some(Refusal::NotAllowed) => Ok(WriteOutcome::NotAllowed(words(&error))),
                     None => match refused(&error) {
-                        Some(_) if quotes(&error, plaintext) => {
-                            Ok(WriteOutcome::Refused("its words quote the value and are not repeated".to_owned()))
-                        }
                         Some(words) => Ok(WriteOutcome::Refused(words)),
                         None => Err(error),
                     },
@@ -294,7 +290,7 @@ impl Secrets {
         let preconditions = Preconditions { resource_version: Some(blanked.version), uid: Some(blanked.delivery.uid) };
         match secrets.delete(name, &DeleteParams::default().preconditions(preconditions)).await {
             Ok(()) => Ok(Removal::Gone),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Removal::Gone),
+            Err(error) if refusal(&error) == Some(Refusal::NotThere) => Ok(Removal::Gone),
             Err(error) if write::is_outrun(&error) => Ok(Removal::Changed),
             Err(error) => Err(error),
         }
@@ -303,12 +299,6 @@ impl Secrets {
     fn of(&self, key: &ApiKey) -> Collection<Secret> {
         Collection::new(&self.0, key.metadata.namespace.as_deref())
     }
-}
-
-/// Returns true if an error quotes the value, as the message of a policy or a webhook of the cluster may.
-fn quotes(error: &kube::Error, plaintext: &Plaintext) -> bool {
-    let (message, value) = (error.to_string(), plaintext.expose());
-    message.contains(value) || message.contains(&BASE64.encode(value.as_bytes()))
 }
 
 fn body(key: &ApiKey, serial: u64, value: impl Fn(SecretItem) -> Vec<u8>) -> Secret {

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use crate::api::names::RECONCILE_ANNOTATION;
-use crate::api::{Account, ApiKey, ApiKeyStatus, State, Suspension, Target, TargetKind};
+use crate::api::{Account, AccountStatus, ApiKey, ApiKeyStatus, State, Suspension, Target, TargetKind};
 
 #[cfg(test)]
 mod tests;
@@ -76,7 +76,7 @@ struct SeenKey {
     state: Option<State>,
     refusal: Refusal,
     print: u64,
-    /// What the operator said of it at its last look, if that found nothing to do: to be shown that is no news.
+    /// What the operator said of it at its last look, if that did nothing: to be shown that is no news.
     said: Option<u64>,
 }
 
@@ -92,6 +92,8 @@ struct SeenAccount {
     disabled: bool,
     spec: u64,
     print: u64,
+    /// What the operator said of it last: to be shown that is no news.
+    said: Option<u64>,
 }
 
 struct SeenSuspension {
@@ -210,15 +212,16 @@ impl Router {
         let name = full_name(account);
         let uid = account.uid().unwrap_or_default();
         let spec = print(&account.metadata.generation);
-        let print = print(&(account.metadata.generation, &account.status));
+        let print = print_of_account(account, account.status.as_ref());
         let mut wakes = Vec::new();
         if let Some(before) = self.accounts.get(&name).map(|seen| seen.uid.clone()).filter(|before| *before != uid) {
             // Its deletion was missed.
             wakes.extend(self.account_gone(&name, &before));
         }
         let disabled = account.spec.disabled;
-        let before = self.accounts.insert(name.clone(), SeenAccount { uid, disabled, spec, print });
-        if before.as_ref().is_none_or(|before| before.print != print) {
+        let said = self.accounts.get(&name).and_then(|before| before.said);
+        let before = self.accounts.insert(name.clone(), SeenAccount { uid, disabled, spec, print, said });
+        if before.as_ref().is_none_or(|before| before.print != print) && said != Some(print) {
             let is_switched = before.as_ref().is_some_and(|before| before.disabled != disabled);
             let priority = if is_switched { Priority::High } else { Priority::Normal };
             wakes.push(Wake::Account(name.clone(), priority));
@@ -231,6 +234,15 @@ impl Router {
             self.accounts_in_namespace.entry(name.0).or_default().insert(name.1);
         }
         wakes
+    }
+
+    /// The operator is about to write this of an account, unless it stands there already. As [`says`](Self::says).
+    pub fn says_of_account(&mut self, account: &Account, status: &AccountStatus) {
+        let print = print_of_account(account, Some(status));
+        let seen = self.accounts.get_mut(&full_name(account));
+        if let Some(seen) = seen.filter(|seen| Some(&seen.uid) == account.metadata.uid.as_ref()) {
+            seen.said = Some(print);
+        }
     }
 
     /// An account was deleted.
@@ -323,6 +335,10 @@ fn print_of(key: &ApiKey, status: Option<&ApiKeyStatus>) -> u64 {
     let own = status.map(|status| ApiKeyStatus { activity: None, ..status.clone() });
     let requested = key.annotations().get(RECONCILE_ANNOTATION);
     print(&(key.metadata.generation, requested, &own))
+}
+
+fn print_of_account(account: &Account, status: Option<&AccountStatus>) -> u64 {
+    print(&(account.metadata.generation, status))
 }
 
 fn print(what: &impl Serialize) -> u64 {

@@ -17,7 +17,7 @@ use super::enforcement::{Enforcement, Tracked};
 use super::reflect::{Change, Objects, PACE, Reflected};
 use super::router::{FullName, Listed, Priority, Router, Wake, Woken};
 use super::unreadable::Unreadables;
-use crate::api::{Account, ApiKey, ApiKeyStatus, Namespaces, Suspension, TargetKind};
+use crate::api::{Account, AccountStatus, ApiKey, ApiKeyStatus, Namespaces, Suspension, TargetKind};
 use crate::apiserver::{Collection, WatchHealth, reflect};
 
 /// How long changes of keys are gathered before their account's counts are written.
@@ -40,6 +40,11 @@ impl Known {
     /// What the operator is about to write of a key that it found at rest.
     pub fn says(&self, key: &ApiKey, status: Option<&ApiKeyStatus>) {
         self.switch.router.lock().unwrap_or_else(PoisonError::into_inner).says(key, status);
+    }
+
+    /// What the operator is about to write of an account.
+    pub fn says_of_account(&self, account: &Account, status: &AccountStatus) {
+        self.switch.router.lock().unwrap_or_else(PoisonError::into_inner).says_of_account(account, status);
     }
 
     /// One key.

@@ -111,6 +111,7 @@ fn count(keys: &[Arc<ApiKey>]) -> KeyCounts {
 /// Writes it when it differs, in the version that was read.
 pub async fn write(context: &Context, facts: &Facts<'_>, status: AccountStatus) -> Result<(), kube::Error> {
     let account = facts.account;
+    context.known.says_of_account(account, &status);
     if account.status.as_ref() == Some(&status) {
         return Ok(());
     }

@@ -183,7 +183,9 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
     if context.known.key(&namespace, &key.name_any()).is_none_or(|known| known.uid() != key.uid()) {
         context.metrics.is_expiring(&uid, false);
     }
-    context.known.says(key, is_at_rest.then_some(&status));
+    // What is written of a key that something stands in the way of is no reason to try again before its pause is over.
+    let is_said = is_at_rest || problem.is_some() || unseen.is_some();
+    context.known.says(key, is_said.then_some(&status));
     if let Some(look) = look(&outcome) {
         context.recent.keep(key, Some(&status), look);
     }

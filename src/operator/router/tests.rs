@@ -62,6 +62,22 @@ fn what_the_operator_says_of_a_key_wakes_others_and_not_itself_and_what_somebody
     assert!(router.key(&with("Active", 1)).contains(&own), "something was done");
 }
 
+#[test]
+fn what_the_operator_says_of_an_account_does_not_wake_it_and_what_somebody_else_writes_does() {
+    let mut router = Router::default();
+    let account = |generation: i64, key: &str| {
+        let mut account: Account = object("Account", "acme", generation, json!({"accessLevel": "Full"}));
+        account.status = Some(serde_json::from_value(json!({"publicKey": key})).unwrap());
+        account
+    };
+    let own = Wake::Account(full("acme"), Priority::Normal);
+    assert!(router.account(&account(1, "")).contains(&own));
+    router.says_of_account(&account(1, ""), account(1, "5H93YM").status.as_ref().unwrap());
+    assert_eq!(router.account(&account(1, "5H93YM")), []);
+    assert_eq!(router.account(&account(1, "OTHER1")), [own.clone()], "by hand");
+    assert_eq!(router.account(&account(2, "5H93YM")), [own], "another spec");
+}
+
 /// A key with this spec, and a status that says so much.
 fn told(generation: i64, spec: Value, status: Value) -> ApiKey {
     let mut key: ApiKey = object("ApiKey", "billing", generation, spec);

@@ -79,7 +79,7 @@ impl Credential {
     pub fn material(&self) -> Vec<String> {
         let stored = |part: Option<serde_json::Value>| part.and_then(|part| part.as_str().map(str::to_owned));
         let hash = self.hash.rsplit('$').take(2).map(str::to_owned);
-        let tag = stored(serde_json::to_value(&self.tag).ok());
+        let tag = stored(serde_json::to_value(self.tag).ok());
         let sealed = self.sealed.as_ref().and_then(|sealed| stored(serde_json::to_value(sealed).ok()));
         hash.chain(tag).chain(sealed).collect()
     }

@@ -74,7 +74,7 @@ fn what_the_operator_says_of_an_account_does_not_wake_it_and_what_somebody_else_
     assert!(router.account(&account(1, "")).contains(&own));
     router.says_of_account(&account(1, ""), account(1, "5H93YM").status.as_ref().unwrap());
     assert_eq!(router.account(&account(1, "5H93YM")), []);
-    assert_eq!(router.account(&account(1, "OTHER1")), [own.clone()], "by hand");
+    assert_eq!(router.account(&account(1, "OTHER1")), std::slice::from_ref(&own), "by hand");
     assert_eq!(router.account(&account(2, "5H93YM")), [own], "another spec");
 }
 

@@ -115,6 +115,28 @@ async fn a_binding_owned_by_an_account_of_another_group_is_not_touched() {
 
 /// It would outlive the account, and so would the rights.
 #[tokio::test]
+async fn nobody_takes_the_marks_off_a_binding_and_a_former_member_loses_the_role() {
+    let town = town().await;
+    let uid = town.acme().await;
+    town.members(json!([user("Alice", "Owner")])).await;
+    town.until_bound(OWNERS, "acme", &["Alice"]).await;
+    for marks in [
+        json!({"ownerReferences": null}),
+        json!({"labels": {"app.kubernetes.io/managed-by": null}}),
+        json!({"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": uid.replace('-', "0")}]}),
+    ] {
+        let patch = Patch::Merge(json!({"metadata": marks}));
+        let error = town.bindings().patch(OWNERS, &PatchParams::default(), &patch).await.unwrap_err().to_string();
+        assert!(error.contains("change spec.members of the Account"), "{error}");
+    }
+    // Other marks are free.
+    let patch = Patch::Merge(json!({"metadata": {"annotations": {"note": "reviewed"}}}));
+    town.bindings().patch(OWNERS, &PatchParams::default(), &patch).await.unwrap();
+    town.members(json!([])).await;
+    town.until_gone(OWNERS).await;
+}
+
+#[tokio::test]
 async fn a_second_owner_of_a_binding_is_taken_off() {
     let town = town().await;
     town.account("acme", json!([user("Alice", "Owner")])).await;

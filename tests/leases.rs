@@ -7,12 +7,14 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use support::cluster::Cluster;
 use support::keywright::Running;
@@ -292,4 +294,62 @@ async fn a_verifier_that_is_told_to_stop_takes_its_lease_along_when_it_has_stopp
     // A second signal is not waited for.
     assert_eq!(verifier.process.terminate().unwrap(), Some(0));
     assert_eq!(leases.get_opt(&name).await.unwrap(), None);
+}
+
+/// A kubeconfig with a token of the verifier's that names a pod.
+async fn of_pod(pod: &str) -> PathBuf {
+    let plane = &Cluster::shared().await.plane;
+    let client = plane.client().await.unwrap();
+    let object = json!({"metadata": {"name": pod}, "spec": {"serviceAccountName": "keywright-verifier",
+        "containers": [{"name": "verifier", "image": "keywright"}]}});
+    let pods = Api::<Pod>::namespaced(client.clone(), "keywright-system");
+    let made = pods.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    let bound = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": made.metadata.uid});
+    let request = json!({"spec": {"audiences": [], "expirationSeconds": 3600, "boundObjectRef": bound}});
+    let accounts = Api::<ServiceAccount>::namespaced(client, "keywright-system");
+    let request = serde_json::from_value(request).unwrap();
+    let answer = accounts.create_token_request("keywright-verifier", &PostParams::default(), &request).await.unwrap();
+    let kubeconfig = plane.dir.join(format!("{pod}.kubeconfig"));
+    plane.write_kubeconfig(&kubeconfig, &format!("token: \"{}\"", answer.status.unwrap().token)).unwrap();
+    kubeconfig
+}
+
+#[tokio::test]
+async fn token_of_a_pod_writes_no_lease_of_another() {
+    let both = both().await;
+    let cluster = Cluster::shared().await;
+    let (one, other) = (of_pod("keywright-verifier-one").await, of_pod("keywright-verifier-other").await);
+    let as_pod = |kubeconfig: &PathBuf, args: &[&str]| {
+        let kubectl =
+            Command::new(cluster.plane.bin.join("kubectl")).arg("--kubeconfig").arg(kubeconfig).args(args).output();
+        let output = kubectl.unwrap();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    };
+    let [listen, admin] = free_ports().unwrap();
+    let flag = ["--pod-name=keywright-verifier-one"];
+    let verifier = Running::start(cluster, "verifier", &one, Some(listen), admin, &flag).unwrap().ready().await;
+    let name = name_of(&verifier).await;
+    assert!(name.starts_with("keywright-verifier-one."), "{name}");
+    let foreign = name_of(&both.verifier).await;
+    let write = |verb: &str, of: &str| {
+        let manifest = cluster.plane.dir.join(format!("{verb}-{of}.yaml"));
+        let metadata = format!("{{name: {of}, namespace: keywright-entries}}");
+        fs::write(&manifest, format!("apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {metadata}\n"))
+            .unwrap();
+        vec![verb.to_owned(), "-f".to_owned(), manifest.display().to_string()]
+    };
+    let delete = |of: &str| ["delete", "lease", "-n", "keywright-entries", of].map(str::to_owned).to_vec();
+    for (what, args) in [
+        ("create", write("create", "keywright-verifier-one.another")),
+        ("update", write("replace", &name)),
+        ("update", write("replace", &foreign)),
+        ("delete", delete(&name)),
+        ("delete", delete(&foreign)),
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let error = as_pod(&other, &args).expect_err(what);
+        assert!(error.contains("begin with the name of its pod"), "{what}: {error}");
+    }
+    assert_eq!(verifier.process.terminate().unwrap(), Some(0));
+    assert!(leases().await.get_opt(&name).await.unwrap().is_none(), "its own it deletes");
 }

@@ -59,6 +59,11 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_DEFAULT_REQUIREMENT", value_name = "REQUIREMENT", value_parser = requirement)]
     default_requirement: Option<String>,
 
+    /// Name of this pod. The name of the Lease begins with it, by which the chart's policy keeps the token of one pod from the Leases
+    /// of others
+    #[arg(long, env = "KEYWRIGHT_POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+
     /// What is noted in status.activity of who calls with a key
     #[arg(long, env = "KEYWRIGHT_ACTIVITY_SOURCES", value_enum, default_value_t)]
     activity_sources: Sources,
@@ -185,6 +190,7 @@ impl Args {
             namespaces: Namespaces::named(self.watch_namespaces),
             places: Places { header: self.key_header, scheme: self.auth_scheme },
             method_header: self.method_header,
+            pod_name: self.pod_name,
             default_requirement: self.default_requirement,
             slow_checks: usize::from(self.argon2_checks),
             max_staleness: self.max_staleness,

@@ -71,6 +71,8 @@ pub struct Config {
     pub places: credential::Places,
     /// The header in which the gateway tells the original method.
     pub method_header: Option<axum::http::HeaderName>,
+    /// Name of the pod, if it is known: the Lease's name begins with it.
+    pub pod_name: Option<String>,
     /// Requirement of Envoy's routes that carry none.
     pub default_requirement: Option<String>,
     /// The header in which the gateway tells the client's address.
@@ -157,6 +159,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         shutdown.clone(),
     ));
     let name = process_name();
+    let lease_name = config.pod_name.as_ref().map_or_else(|| name.clone(), |pod| format!("{pod}.{name}"));
     let flusher = Arc::new(Flusher::new(service.clone(), client.clone(), name.clone(), config.activity_budget));
     let flushing = tokio::spawn({
         let flusher = flusher.clone();
@@ -166,7 +169,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let (stop, stopped) = oneshot::channel();
     let keeper = tokio::spawn({
         let (service, namespaces) = (service.clone(), config.namespaces.clone());
-        async move { lease::keep(client, service, name, &namespaces, config.max_staleness, stopped).await }
+        async move { lease::keep(client, service, lease_name, &namespaces, config.max_staleness, stopped).await }
     });
     let over_grpc = async {
         if let Some(listener) = grpc_listener {

@@ -153,7 +153,10 @@ fn what_a_pod_is_to_have_beside_reaches_it() {
         assert_eq!(pod["tolerations"], json!([{"key": "k", "operator": "Exists"}]));
         assert_eq!(pod["affinity"], json!({"podAffinity": {}}));
         assert_eq!(pod["priorityClassName"], "high");
-        assert_eq!(rendered.container(role)["env"], json!([{"name": "A", "value": "b"}]));
+        let own = json!({"name": "KEYWRIGHT_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}});
+        let more = json!({"name": "A", "value": "b"});
+        let expected = if role == "verifier" { json!([own, more]) } else { json!([more]) };
+        assert_eq!(rendered.container(role)["env"], expected);
     }
 }
 

@@ -114,7 +114,12 @@ impl Proxy {
 
     /// Starts an operator behind it.
     pub fn operator(&self, cluster: &Cluster) -> Result<Arc<Running>> {
-        let operator = Arc::new(Running::operator_with(cluster, &self.kubeconfig, &[])?);
+        self.operator_with(cluster, &[])
+    }
+
+    /// The same with arguments.
+    pub fn operator_with(&self, cluster: &Cluster, args: &[&str]) -> Result<Arc<Running>> {
+        let operator = Arc::new(Running::operator_with(cluster, &self.kubeconfig, args)?);
         let _ = self.shared.victim.set(Arc::downgrade(&operator));
         Ok(operator)
     }

@@ -29,8 +29,8 @@ pub fn refusal(error: &kube::Error) -> Option<Refusal> {
     let kube::Error::Api(status) = error else { return None };
     let Status { code, message, .. } = &**status;
     match code {
-        404 => is_storages(status).then_some(Refusal::NotThere),
-        409 => is_storages(status).then_some(Refusal::Exists),
+        404 => (kind_in_storage(status)? == "secrets").then_some(Refusal::NotThere),
+        409 => (kind_in_storage(status)? == "secrets").then_some(Refusal::Exists),
         _ if message.contains(names::OPERATOR_SECRETS_POLICY) && message.contains(NEWER) => Some(Refusal::Newer),
         _ if message.contains(names::OPERATOR_SECRETS_POLICY) => {
             let is_limit = message.contains(names::DELIVERED_SECRETS_VALUE);
@@ -53,8 +53,7 @@ pub fn words(error: &kube::Error) -> String {
 /// webhook of the cluster, a missing right, or validation. Not for a namespace that is being deleted.
 pub fn refused(error: &kube::Error) -> Option<String> {
     let kube::Error::Api(status) = error else { return None };
-    let passes_by_itself =
-        matches!(status.code, 401 | 408 | 410 | 429) || (matches!(status.code, 404 | 409) && is_storages(status));
+    let passes_by_itself = matches!(status.code, 401 | 408 | 410 | 429) || kind_in_storage(status).is_some();
     let is_refused = (400..500).contains(&status.code) && !passes_by_itself;
     let is_webhook_broken = status.code == 500 && status.message.contains("failed calling webhook");
     ((is_refused || is_webhook_broken) && !is_ending(error)).then(|| bounded(&status.message))
@@ -74,11 +73,13 @@ fn bounded(words: &str) -> String {
     format!("{}{ellipsis}", words[..end].replace(char::is_control, " "))
 }
 
-/// Returns true if the API server's storage answers that a Secret is not there, exists or has changed. A webhook may choose the
-/// same codes.
-fn is_storages(status: &Status) -> bool {
-    matches!(status.reason.as_str(), "NotFound" | "AlreadyExists" | "Conflict")
-        && status.details.as_ref().is_some_and(|details| details.kind == "secrets")
+/// Returns the resource of which the API server's storage answers that an object is not there, exists or has changed. A webhook may
+/// choose the same codes.
+fn kind_in_storage(status: &Status) -> Option<&str> {
+    let is_storages =
+        matches!(status.code, 404 | 409) && matches!(status.reason.as_str(), "NotFound" | "AlreadyExists" | "Conflict");
+    let details = status.details.as_ref().filter(|details| is_storages && !details.kind.is_empty())?;
+    Some(&details.kind)
 }
 
 /// Bytes in a row by which a text quotes a value.
@@ -122,9 +123,24 @@ mod tests {
 
     /// As the API server's storage answers.
     fn stored(code: u16, reason: &str, message: &str) -> kube::Error {
+        stored_of("secrets", code, reason, message)
+    }
+
+    fn stored_of(kind: &str, code: u16, reason: &str, message: &str) -> kube::Error {
         let status = serde_json::json!({"status": "Failure", "code": code, "message": message, "reason": reason,
-            "details": {"kind": "secrets", "name": "a"}});
+            "details": {"kind": kind, "name": "a"}});
         kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))
+    }
+
+    #[test]
+    fn an_answer_of_storage_about_another_resource_is_neither_a_refusal_nor_about_a_secret() {
+        for error in [
+            stored_of("rolebindings", 409, "Conflict", "the object has been modified"),
+            stored_of("rolebindings", 404, "NotFound", "rolebindings \"a\" not found"),
+            stored_of("namespaces", 404, "NotFound", "namespaces \"a\" not found"),
+        ] {
+            assert_eq!((refusal(&error), refused(&error)), (None, None), "{error}");
+        }
     }
 
     #[test]

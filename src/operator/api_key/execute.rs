@@ -274,7 +274,8 @@ async fn site_id(context: &Context, key: &ApiKey) -> Result<Option<String>, Erro
         return Ok(Some(String::new()));
     }
     let namespace = key.namespace().unwrap_or_default();
-    Ok(site_ids::reserve(&context.client, &namespace, &key.spec.account).await?)
+    let reserved = site_ids::reserve(&context.client, &namespace, &key.spec.account).await;
+    Ok(reserved.map_err(|error| StoreError::Api(Box::new(error)))?)
 }
 
 /// Somebody else may have changed the entry first. If the value was delivered elsewhere or a newer one was, or the entry is
@@ -294,18 +295,19 @@ fn is_stray(now: &Entry, serial: u64, secret_uid: &str) -> bool {
     !is_known && (now.last_serial > serial || now.undelivered().is_none())
 }
 
-/// Returns the problem, where the API server refuses what Keywright records about a key.
-pub fn refused_record(error: &Error) -> Option<Problem> {
-    let words = match error {
-        Error::Store(StoreError::Api(error)) => refused(error)?,
-        Error::Api(error) => refused(error)?,
+/// Returns the problem, where the API server refuses a write of a record or of a key's Secret.
+pub fn refused_write(error: &Error, key: &ApiKey) -> Option<Problem> {
+    let (reason, what, words) = match error {
+        Error::Store(StoreError::Api(error)) => {
+            let what = format!("the record of the key in namespace {}", names::ENTRIES_NAMESPACE);
+            (Reason::RecordRefused, what, refused(error)?)
+        }
+        Error::Api(error) => (Reason::SecretRefused, format!("Secret {}", key.secret_name()), refused(error)?),
         _ => return None,
     };
-    let message = format!(
-        "the record of the key in namespace {} is not written, for the API server refuses it: {words}. {AGAIN}; ask the platform team",
-        names::ENTRIES_NAMESPACE
-    );
-    Some(Problem::new(Reason::RecordRefused, message))
+    let message =
+        format!("{what} is not written, for the API server refuses it: {words}. {AGAIN}; ask the platform team");
+    Some(Problem::new(reason, message))
 }
 
 impl From<EntryError> for Error {

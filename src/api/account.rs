@@ -84,7 +84,7 @@ pub struct AccountSpec {
     /// The longest that any value of a key lives, counted from its issue: 1 minute to 10 years, such as `2160h`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("maxKeyLifetime must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]
+    #[x_kube(validation = schema::between("maxKeyLifetime", "1m", "87600h", "10 years"))]
     pub max_key_lifetime: Option<Duration>,
 
     /// Metadata for the upstream, such as the plan: up to 8 pairs that the verifier returns with every key of the account, and never interprets. A key cannot override them; it adds only names that are not set here.

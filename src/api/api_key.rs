@@ -133,9 +133,7 @@ pub struct CloneSource {
 /// When a new value takes the place of the current one.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new(
-    "!has(self.interval) || [self.interval, has(self.overlap) ? self.overlap : '24h'].exists(d, !d.matches('^([0-9]{1,5}[hms]){1,3}$')) || duration(self.interval) >= (has(self.overlap) ? duration(self.overlap) : duration('24h'))"
-).message("rotation.interval must not be shorter than rotation.overlap, which is 24h where it is not set"))]
+#[x_kube(validation = schema::interval_spans_overlap())]
 pub struct Rotation {
     /// Raise it, and a new value is minted. One that is not higher than every one before is ignored, as a re-sync may bring it back. One that exceeds `status.highestRevision` by more than 4000000000 is refused, so that no single write uses up all revisions; Unix times in seconds fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,13 +143,13 @@ pub struct Rotation {
     /// A new value is minted this long after the last one, such as `2160h`: 1 minute to 10 years.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) >= duration('1m') && duration(self) <= duration('87600h')").message("rotation.interval must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]
+    #[x_kube(validation = schema::between("rotation.interval", "1m", "87600h", "10 years"))]
     pub interval: Option<Duration>,
 
     /// How long the value before keeps working beside the new one, counted from the new one's delivery: 0s to 1 year, by default `24h`. A further rotation does not end it; at most 5 earlier values work at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) <= duration('8760h')").message("rotation.overlap must be 0s to 8760h (1 year), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]
+    #[x_kube(validation = schema::between("rotation.overlap", "0s", "8760h", "1 year"))]
     pub overlap: Option<Duration>,
 
     /// Values issued before this moment are refused at once: the answer to a leak, together with a higher `revision`.
@@ -187,7 +185,7 @@ pub struct SecretTemplate {
     /// With delivery Once: how long the Secret stays, 1 second to 1 year, by default `1h`.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "schema::as_go")]
     #[schemars(schema_with = "schema::duration")]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,5}[hms]){1,3}$') && duration(self) >= duration('1s') && duration(self) <= duration('8760h')").message("secret.deleteAfter must be 1s to 8760h (1 year), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"))]
+    #[x_kube(validation = schema::between("secret.deleteAfter", "1s", "8760h", "1 year"))]
     pub delete_after: Option<Duration>,
 
     /// What each key of the Secret holds: `value` (the plaintext), `keyId` (its public part) or `siteId` (the account's public key). By default `{api-key: value, key-id: keyId}`. A change counts from the next value on: this one cannot be read again.

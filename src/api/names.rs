@@ -62,6 +62,7 @@ pub const OPERATOR_BINDINGS_POLICY: &str = "keywright-operator-bindings";
 
 /// On a delivered Secret: which minting its value is, 1, 2, … The policy refuses a lower one.
 pub const SERIAL_ANNOTATION: &str = "keywright.dev/serial";
+
 /// Annotation of an ApiKey by which somebody asks the operator to look at it now: any new value of up to 64 bytes, such as the time.
 pub const RECONCILE_ANNOTATION: &str = "keywright.dev/reconcile-requested-at";
 

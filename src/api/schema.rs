@@ -1,7 +1,7 @@
 //! Schemas that several resources share, tighter than what the types alone would give: an item without a bound makes a
 //! CRD too expensive for its rules, and what we could not read back we would have to refuse.
 
-use kube::core::Duration;
+use kube::core::{Duration, Rule};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
@@ -29,6 +29,26 @@ pub(super) fn moment(_: &mut SchemaGenerator) -> Schema {
 /// rule of each field, whose message is a sentence; that of a pattern is a regular expression.
 pub(super) fn duration(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 2, "maxLength": 18})
+}
+
+/// Form of a duration, for CEL.
+const DURATION: &str = "matches('^([0-9]{1,5}[hms]){1,3}$')";
+
+/// Refuses a duration that has another form or lies outside of these bounds, of which `longest` is also said in words.
+pub(super) fn between(field: &str, shortest: &str, longest: &str, words: &str) -> Rule {
+    let range = format!("duration(self) >= duration('{shortest}') && duration(self) <= duration('{longest}')");
+    let message = format!(
+        "{field} must be {shortest} to {longest} ({words}), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h"
+    );
+    Rule::new(format!("self.{DURATION} && {range}")).message(message.as_str())
+}
+
+/// Refuses an interval that would fill the record with retiring values. Of a duration in another form its own rule tells.
+pub(super) fn interval_spans_overlap() -> Rule {
+    let overlap = "(has(self.overlap) ? self.overlap : '24h')";
+    let is_formless = format!("[self.interval, {overlap}].exists(d, !d.{DURATION})");
+    Rule::new(format!("!has(self.interval) || {is_formless} || duration(self.interval) >= duration({overlap})"))
+        .message("rotation.interval must not be shorter than rotation.overlap, which is 24h where it is not set")
 }
 
 /// Writes a duration as [`duration`] takes it: kube's own form, such as `7776000s` or `0ns`, does not fit.

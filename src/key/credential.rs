@@ -75,7 +75,7 @@ impl Credential {
         })
     }
 
-    /// What must never be shown of it, as it is stored: salt and hash, tag, and sealed value.
+    /// Returns the parts that must never be shown, as they are stored: salt, hash, tag and sealed value.
     pub fn material(&self) -> Vec<String> {
         let stored = |part: Option<serde_json::Value>| part.and_then(|part| part.as_str().map(str::to_owned));
         let hash = self.hash.rsplit('$').take(2).map(str::to_owned);

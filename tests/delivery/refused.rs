@@ -89,6 +89,13 @@ async fn probe(space: &Space, namespace: &str, labels: Value) -> kube::Result<()
     secrets.create(&dry_run, &serde_json::from_value(secret).unwrap()).await.map(drop)
 }
 
+/// Refuses every write of a Secret, and no dry run.
+async fn closed_to_writes(space: &Space) -> Policy<'_> {
+    let only_dry_runs = "request.dryRun && object.metadata.?generateName.orValue('') == ''";
+    let rule: (&[&str], _, _) = (&["CREATE", "UPDATE"], only_dry_runs, "'closed for audit'");
+    Policy::start(space, &space.name, rule, async || probe(space, &space.name, json!({})).await).await
+}
+
 fn message(key: &ApiKey, condition: &str) -> String {
     let conditions = &key.status.as_ref().unwrap().conditions;
     conditions.iter().find(|said| said.type_ == condition).unwrap().message.clone()
@@ -129,17 +136,7 @@ async fn a_full_quota_of_secrets_is_reported_with_the_api_servers_words() {
 async fn a_leaked_value_whose_successor_is_refused_is_reported_as_expired() {
     let (space, both) = run().await;
     let leaked = space.ready_key("storefront").await;
-    let policy = Policy::start(
-        &space,
-        &space.name,
-        (
-            &["CREATE", "UPDATE"],
-            "request.dryRun && object.metadata.?generateName.orValue('') == ''",
-            "'closed for audit'",
-        ),
-        async || probe(&space, &space.name, json!({})).await,
-    )
-    .await;
+    let policy = closed_to_writes(&space).await;
     rotate(&space, json!({"revision": 1, "revokeBefore": jiff::Timestamp::now()})).await;
     both.verifier.eventually_says("revoked", "scope=any", &leaked).await;
     let key = space.until_ready_is("storefront", "SecretRefused").await;
@@ -190,17 +187,7 @@ async fn a_value_shown_once_whose_removal_is_refused_is_reported() {
     let (space, _both) = run().await;
     shown(&space).await;
     // The look passes, and the write does not.
-    let policy = Policy::start(
-        &space,
-        &space.name,
-        (
-            &["CREATE", "UPDATE"],
-            "request.dryRun && object.metadata.?generateName.orValue('') == ''",
-            "'closed for audit'",
-        ),
-        async || probe(&space, &space.name, json!({})).await,
-    )
-    .await;
+    let policy = closed_to_writes(&space).await;
     show_for(&space, "1s").await;
     let key = space.until_ready_is("storefront", "SecretRefused").await;
     assert!(message(&key, "Ready").contains("closed for audit"), "{}", message(&key, "Ready"));

@@ -15,7 +15,7 @@ use crate::key::{Entry, Owner, Sealed};
 use crate::operator::context::Context;
 use crate::operator::entries::Stored;
 
-/// What became of the entries of the key's name.
+/// Outcome for the entries of the key's name.
 pub enum Adoption {
     /// There is none, of its own or to take over.
     Nothing,

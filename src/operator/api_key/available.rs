@@ -79,7 +79,7 @@ fn overdue(Delivery { name, .. }: &Delivery) -> String {
     )
 }
 
-/// What to type, for nobody but its owner's cluster can tell that a Secret is this key's.
+/// Returns the message with the command to type: only a user of the cluster can tell that a Secret is this key's.
 fn not_restored(key: &ApiKey, secret: &str, presence: Option<Presence>) -> String {
     let why = "the key goes on working for whoever has its value";
     if presence != Some(Presence::Other) {

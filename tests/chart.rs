@@ -8,6 +8,8 @@ mod manifests;
 mod memory;
 #[path = "chart/monitoring.rs"]
 mod monitoring;
+#[path = "chart/namespaces.rs"]
+mod namespaces;
 #[path = "chart/network.rs"]
 mod network;
 #[path = "chart/pods.rs"]

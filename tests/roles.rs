@@ -179,6 +179,25 @@ async fn there_is_no_key_in_our_own_namespaces_not_even_for_a_cluster_administra
 }
 
 #[tokio::test]
+async fn own_service_accounts_as_members_are_refused() {
+    let (cluster, space) = scene().await;
+    let admin = Person::new(cluster, None, &space.name).await;
+    for (namespace, name, is_ours) in [
+        ("keywright-system", "keywright-operator", true),
+        ("keywright-system", "keywright-verifier", true),
+        ("keywright-entries", "anybody", true),
+        ("keywright-system", "deployer", false),
+        (&space.name, "keywright-operator", false),
+    ] {
+        let member = json!({"kind": "ServiceAccount", "namespace": namespace, "name": name, "role": "Admin"});
+        let account = one::<Account>(&format!("of-{namespace}-{name}"), &json!({"members": [member]}));
+        let outcome = admin.create(&account).await;
+        let expected = Answer::Told("Keywright's own ServiceAccounts are members of no account");
+        (if is_ours { expected } else { Answer::May }).check(&outcome).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_role_in_one_namespace_is_none_in_another() {
     let (cluster, _) = scene().await;
     let elsewhere = Space::new(cluster).await;

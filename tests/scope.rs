@@ -4,6 +4,8 @@
 
 #[path = "scope/enforced.rs"]
 mod enforced;
+#[path = "scope/own.rs"]
+mod own;
 #[path = "support/mod.rs"]
 mod support;
 

@@ -100,7 +100,6 @@ pub struct AccountSpec {
 #[x_kube(validation = Rule::new("(self.kind == 'ServiceAccount') == has(self.__namespace__)").message("a member of kind ServiceAccount needs its namespace; User and Group have none"))]
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')").message("names that begin with system: are Kubernetes' own, such as everybody; name people and groups of yours"))]
 #[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')").message("a ServiceAccount's name is made of a-z, 0-9, `-` and `.`"))]
-#[x_kube(validation = Rule::new("!has(self.__namespace__) || !(self.__namespace__ in ['keywright-system', 'keywright-entries'])").message("Keywright's own ServiceAccounts are members of no account"))]
 pub struct Member {
     /// What `name` names.
     pub kind: MemberKind,

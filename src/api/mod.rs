@@ -23,7 +23,7 @@ pub use condition::{
     Conditions, Reason,
 };
 pub use crds::{CrdFile, crd_files};
-pub use namespaces::{Namespaces, namespace_name};
+pub use namespaces::{Namespaces, OwnNamespaces, SameNamespace, namespace_name, watched_namespace};
 pub use reference::reference;
 pub use status::{Access, AccountStatus, ApiKeyStatus, CredentialStatus, KeyCounts, State, SuspensionStatus};
 pub use suspension::{Suspension, SuspensionSpec, Target, TargetKind};

@@ -5,9 +5,9 @@ pub const GROUP: &str = "keywright.dev";
 /// Its version.
 pub const VERSION: &str = "v1alpha1";
 
-/// Where the operator, the verifier and the operator's own key material live.
+/// Default namespace of operator, verifier and the sealing key.
 pub const SYSTEM_NAMESPACE: &str = "keywright-system";
-/// Where the entries and the pepper live: the operator writes, the verifier reads, nobody else.
+/// Default namespace of entries, the pepper and the verifiers' Leases. Only the operator writes entries, only verifiers read them.
 pub const ENTRIES_NAMESPACE: &str = "keywright-entries";
 
 /// The type of the Secret that holds a key's plaintext, in the key's own namespace.
@@ -28,14 +28,14 @@ pub const PEPPER_SECRET_TYPE: &str = "keywright.dev/pepper";
 /// The type of the Secret that holds the key which seals undelivered plaintexts.
 pub const SEALING_KEY_SECRET_TYPE: &str = "keywright.dev/sealing-key";
 
-/// The type of the Secret that reserves a Site ID, in [`ENTRIES_NAMESPACE`], under the id in lower case.
+/// The type of the Secret that reserves a Site ID, in the namespace of entries, under the id in lower case.
 pub const SITE_ID_SECRET_TYPE: &str = "keywright.dev/site-id";
 /// The one key of that Secret: `<namespace>/<name>` of the account.
 pub const SITE_ID_DATA_KEY: &str = "account";
 
-/// The one pepper Secret, in [`ENTRIES_NAMESPACE`].
+/// The one pepper Secret, in the namespace of entries.
 pub const PEPPER_NAME: &str = "keywright-pepper";
-/// The one sealing-key Secret, in [`SYSTEM_NAMESPACE`].
+/// The one sealing-key Secret, in the namespace of the operator.
 pub const SEALING_KEY_NAME: &str = "keywright-sealing-key";
 /// A Secret that is not ours, shipped by the chart for the operator's start-up check.
 pub const CANARY_NAME: &str = "keywright-canary";
@@ -46,7 +46,7 @@ pub const OPERATOR_SECRETS_POLICY: &str = "keywright-operator-secrets";
 /// The chart's value that limits names, labels and annotations of delivered Secrets. Refusals of that policy contain it.
 pub const DELIVERED_SECRETS_VALUE: &str = "deliveredSecrets";
 
-/// The Lease of the operator that acts, in [`SYSTEM_NAMESPACE`].
+/// The Lease of the operator that acts, in its own namespace.
 pub const OPERATOR_LEASE: &str = "keywright-operator";
 
 /// The ClusterRoles that members of an account get, by role.

@@ -1,8 +1,10 @@
-//! The namespaces whose resources are followed: all of them, or those that were named.
+//! Namespaces whose resources are watched, and namespaces of the installation itself.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+
+use thiserror::Error;
 
 /// The longest name of a namespace.
 const LONGEST: usize = 63;
@@ -38,6 +40,32 @@ impl fmt::Display for Namespaces {
     }
 }
 
+/// Namespaces of an installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnNamespaces {
+    /// Namespace of operator, verifier and the sealing key.
+    pub system: String,
+    /// Namespace of entries, the pepper and the verifiers' Leases. It differs from `system`, because verifiers read all its Secrets.
+    pub entries: String,
+}
+
+/// Both namespaces are the same, so verifiers could read the sealing key.
+#[derive(Debug, Error)]
+#[error(
+    "--system-namespace and --entries-namespace are both `{0}`: give entries a namespace of their own, because verifiers read all Secrets in it"
+)]
+pub struct SameNamespace(String);
+
+impl OwnNamespaces {
+    /// Creates it from two names.
+    ///
+    /// # Errors
+    /// [`SameNamespace`] if the names are equal.
+    pub fn new(system: String, entries: String) -> Result<Self, SameNamespace> {
+        if system == entries { Err(SameNamespace(system)) } else { Ok(Self { system, entries }) }
+    }
+}
+
 /// Reads the name of a namespace, as the API server would take it.
 pub fn namespace_name(text: &str) -> Result<String, String> {
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -48,8 +76,14 @@ pub fn namespace_name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!(
-        "`{text}` is no name of a namespace: write names like shop,billing, each of at most {LONGEST} lower-case letters, digits and -, without spaces; leave the flag out to watch all namespaces"
+        "`{text}` is no name of a namespace: use at most {LONGEST} lower-case letters, digits and -, without spaces"
     ))
+}
+
+/// Parses the name of a namespace to watch.
+pub fn watched_namespace(text: &str) -> Result<String, String> {
+    namespace_name(text)
+        .map_err(|why| format!("{why}; write names like shop,billing, or leave the flag out to watch all namespaces"))
 }
 
 #[cfg(test)]
@@ -69,6 +103,13 @@ mod tests {
         assert_eq!(two.each(), [Some("billing".to_owned()), Some("shop".to_owned())]);
         assert_eq!((two.contain("shop"), two.contain("sho"), two.contain("")), (true, false, false));
         assert_eq!(two.to_string(), "billing, shop");
+    }
+
+    #[test]
+    fn equal_own_namespaces_are_refused() {
+        let own = |system: &str, entries: &str| OwnNamespaces::new(system.to_owned(), entries.to_owned());
+        assert_eq!(own("platform", "platform-keys").unwrap().entries, "platform-keys");
+        assert!(own("platform", "platform").unwrap_err().to_string().contains("both `platform`"));
     }
 
     #[test]

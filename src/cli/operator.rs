@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 
 use super::duration;
-use crate::api::{Namespaces, namespace_name};
+use crate::api::{Namespaces, OwnNamespaces, names, namespace_name, watched_namespace};
 use crate::key::Hasher;
 use crate::operator::{self, Config};
 
@@ -17,14 +17,22 @@ pub(super) struct Args {
     #[arg(long, env = "KEYWRIGHT_ADMIN_LISTEN", default_value = "127.0.0.1:7073")]
     admin_listen: SocketAddr,
 
-    /// Act only while holding the Lease keywright-operator in namespace keywright-system, so that of several operators one acts
+    /// Namespace of operator, verifier and the sealing key
+    #[arg(long, env = "KEYWRIGHT_SYSTEM_NAMESPACE", value_name = "NAME", default_value = names::SYSTEM_NAMESPACE, value_parser = namespace_name)]
+    system_namespace: String,
+
+    /// Namespace of entries, the pepper and the verifiers' Leases
+    #[arg(long, env = "KEYWRIGHT_ENTRIES_NAMESPACE", value_name = "NAME", default_value = names::ENTRIES_NAMESPACE, value_parser = namespace_name)]
+    entries_namespace: String,
+
+    /// Act only while holding the Lease keywright-operator in --system-namespace, so that of several operators one acts
     /// and the others stand by. Needed with more than one replica
     #[arg(long, env = "KEYWRIGHT_LEADER_ELECTION", value_parser = BoolishValueParser::new())]
     leader_election: bool,
 
     /// The namespaces whose keys are looked after, such as shop,billing; all, if it is left out. Entries of keys elsewhere are
     /// left alone
-    #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace_name)]
+    #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = watched_namespace)]
     watch_namespaces: Vec<String>,
 
     /// Most keys that are reconciled at once; one more slot is reserved for proofs of enforcement
@@ -61,6 +69,7 @@ impl Args {
         let config = Config {
             admin: self.admin_listen,
             leader_election: self.leader_election,
+            own: OwnNamespaces::new(self.system_namespace, self.entries_namespace)?,
             namespaces: Namespaces::named(self.watch_namespaces),
             concurrency: self.concurrency,
             hasher: Hasher::new(self.argon2_memory, self.argon2_iterations, self.argon2_parallelism)?,

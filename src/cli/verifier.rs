@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::http::HeaderName;
 
 use super::duration;
-use crate::api::{Namespaces, namespace_name};
+use crate::api::{Namespaces, names, namespace_name, watched_namespace};
 use crate::server::TlsFiles;
 use crate::server::budget::Budget;
 use crate::verifier::activity::Sources;
@@ -37,8 +37,12 @@ pub(super) struct Args {
 
     /// The namespaces whose keys are served, such as shop,billing; all, if it is left out. Keys elsewhere are unknown. Each
     /// namespace takes three watches, so with more than a few dozen watch all of them
-    #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = namespace_name)]
+    #[arg(long, env = "KEYWRIGHT_WATCH_NAMESPACES", value_name = "NAMES", value_delimiter = ',', value_parser = watched_namespace)]
     watch_namespaces: Vec<String>,
+
+    /// Namespace of entries, the pepper and the verifiers' Leases
+    #[arg(long, env = "KEYWRIGHT_ENTRIES_NAMESPACE", value_name = "NAME", default_value = names::ENTRIES_NAMESPACE, value_parser = namespace_name)]
+    entries_namespace: String,
 
     /// The header that may hold the bare key
     #[arg(long, env = "KEYWRIGHT_KEY_HEADER", default_value = "x-api-key")]
@@ -188,6 +192,7 @@ impl Args {
             grpc: self.grpc_listen.0,
             admin: self.admin_listen,
             namespaces: Namespaces::named(self.watch_namespaces),
+            entries_namespace: self.entries_namespace,
             places: Places { header: self.key_header, scheme: self.auth_scheme },
             method_header: self.method_header,
             pod_name: self.pod_name,

@@ -20,7 +20,10 @@ use crate::key::{Credential, Entry, EntryError, Owner};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The store of entries.
-pub struct Entries(Collection<Secret>);
+pub struct Entries {
+    secrets: Collection<Secret>,
+    namespace: String,
+}
 
 /// An entry and the version of it that was read.
 #[derive(Clone, Debug)]
@@ -90,20 +93,25 @@ impl StoreError {
 }
 
 impl Entries {
-    /// The store in our own namespace.
-    pub fn new(client: Client) -> Self {
-        Self(Collection::new(&client, Some(names::ENTRIES_NAMESPACE)))
+    /// Creates the store of a namespace.
+    pub fn new(client: &Client, namespace: String) -> Self {
+        Self { secrets: Collection::new(client, Some(&namespace)), namespace }
+    }
+
+    /// Namespace of entries, the pepper, reserved Site IDs and the verifiers' Leases.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// The entry of an ApiKey, as the API server has it now.
     pub async fn get(&self, uid: &str) -> Result<Option<Stored>, StoreError> {
-        self.0.get_opt(uid).await.map_err(api)?.map(stored).transpose()
+        self.secrets.get_opt(uid).await.map_err(api)?.map(stored).transpose()
     }
 
     /// Every entry that can be read, page by page.
     pub async fn list(&self) -> Result<Vec<Stored>, StoreError> {
         let mut all = Vec::new();
-        self.0.list(&of_our_type(), PATIENCE, |secret| all.extend(stored(secret).ok())).await.map_err(api)?;
+        self.secrets.list(&of_our_type(), PATIENCE, |secret| all.extend(stored(secret).ok())).await.map_err(api)?;
         Ok(all)
     }
 
@@ -113,7 +121,7 @@ impl Entries {
         let of_name = of_our_type().labels(&format!("{}={}", names::OWNER_LABEL, owner.label()));
         let mut found = Vec::new();
         let mut unreadable = None;
-        let listed = self.0.list(&of_name, PATIENCE, |secret| {
+        let listed = self.secrets.list(&of_name, PATIENCE, |secret| {
             let is_to_be_adopted =
                 secret.meta().labels.as_ref().is_some_and(|labels| labels.contains_key(names::ADOPT_UNTIL_LABEL));
             let is_own = secret.meta().name.as_deref() == Some(&owner.uid);
@@ -135,7 +143,7 @@ impl Entries {
     /// The first write of an entry. [`StoreError::Lost`] when there is one.
     pub async fn create(&self, entry: &Entry) -> Result<Stored, StoreError> {
         let secret = secret(entry, None)?;
-        let created = self.0.create(&write::by_us(), &secret).await;
+        let created = self.secrets.create(&write::by_us(), &secret).await;
         created.map_err(|error| api(hidden(error, entry))).and_then(stored)
     }
 
@@ -158,7 +166,7 @@ impl Entries {
     }
 
     async fn swap(&self, next: &Entry, secret: Secret) -> Result<Stored, StoreError> {
-        let replaced = self.0.replace(&secret.name_any(), &write::by_us(), &secret).await;
+        let replaced = self.secrets.replace(&secret.name_any(), &write::by_us(), &secret).await;
         replaced.map_err(|error| api(hidden(error, next))).and_then(stored)
     }
 
@@ -167,7 +175,7 @@ impl Entries {
         let preconditions =
             Preconditions { resource_version: Some(read.version.clone()), uid: Some(read.secret_uid.clone()) };
         let params = DeleteParams::default().preconditions(preconditions);
-        self.0.delete(&read.entry.owner.uid, &params).await.map_err(api)
+        self.secrets.delete(&read.entry.owner.uid, &params).await.map_err(api)
     }
 }
 
@@ -191,7 +199,6 @@ fn secret(entry: &Entry, version: Option<String>) -> Result<Secret, StoreError> 
     Ok(Secret {
         metadata: ObjectMeta {
             name: Some(entry.owner.uid.clone()),
-            namespace: Some(names::ENTRIES_NAMESPACE.to_owned()),
             labels: Some(labels),
             resource_version: version,
             ..ObjectMeta::default()

@@ -31,7 +31,9 @@ pub enum GuardError {
     )]
     NotHeldBack(&'static str, &'static str),
     /// The Secret to try it on is missing.
-    #[error("Secret {namespace}/{0} is missing, on which the operator checks that it is held back; apply the chart again", namespace = names::SYSTEM_NAMESPACE)]
+    #[error(
+        "Secret {0} is missing in the operator's namespace, on which it checks that it is held back; apply the chart again, or correct --system-namespace"
+    )]
     NoCanary(&'static str),
     /// Refused, but by something else: whether the policy would have is not known.
     #[error("could not check that the operator is held back ({0}): {1}")]
@@ -41,9 +43,9 @@ pub enum GuardError {
 /// The message of the policy's rule on deletions, by which it is told from the others.
 const ONLY_BLANK: &str = "the Keywright operator deletes a delivered Secret only when it is blank";
 
-/// Tries each.
-pub async fn check(client: &Client) -> Result<(), GuardError> {
-    let secrets = Collection::<Secret>::new(client, Some(names::SYSTEM_NAMESPACE));
+/// Tries each request in the operator's own namespace.
+pub async fn check(client: &Client, system: &str) -> Result<(), GuardError> {
+    let secrets = Collection::<Secret>::new(client, Some(system));
     let (write, delete) = (dry_run_by_us(), DeleteParams::default().dry_run());
     let foreign = |name: &str| Secret {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
@@ -62,7 +64,7 @@ pub async fn check(client: &Client) -> Result<(), GuardError> {
     let only_blank = refused("delete a delivered Secret with its value");
     Refused { rule: ONLY_BLANK, canary: names::DELIVERED_CANARY_NAME, ..only_blank }.in_answer(deleted)?;
     // One to a role that it may bind, for others are refused before any policy is asked.
-    let bindings = Collection::<RoleBinding>::new(client, Some(names::SYSTEM_NAMESPACE));
+    let bindings = Collection::<RoleBinding>::new(client, Some(system));
     let binding = RoleBinding {
         metadata: ObjectMeta { name: Some(names::CANARY_NAME.to_owned()), ..ObjectMeta::default() },
         role_ref: RoleRef {
@@ -102,11 +104,11 @@ impl Refused {
 }
 
 /// Checks now and then; what is found stands in `/readyz` and in the log.
-pub async fn keep_checking(client: Client, not_ready: NotReady) {
+pub async fn keep_checking(client: Client, system: String, not_ready: NotReady) {
     let mut before = None;
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let found = check(&client).await.err().map(|error| error.to_string());
+        let found = check(&client, &system).await.err().map(|error| error.to_string());
         if let Some(why) = &found {
             tracing::error!("{why}");
         }

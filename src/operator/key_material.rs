@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::guard::GuardError;
 use super::write::{self, wipe};
-use crate::api::names;
+use crate::api::{OwnNamespaces, names};
 use crate::apiserver::{Collection, Received};
 use crate::key::{Pepper, PepperError, SealError, SealingKey};
 
@@ -24,10 +24,10 @@ pub enum PrepareError {
     #[error(transparent)]
     Guard(#[from] GuardError),
     /// The pepper cannot be used.
-    #[error("Secret {namespace}/{name}: {0}", namespace = names::ENTRIES_NAMESPACE, name = names::PEPPER_NAME)]
+    #[error("the pepper, Secret {name} in the namespace of entries: {0}", name = names::PEPPER_NAME)]
     Pepper(#[from] PepperError),
     /// The sealing key cannot be used.
-    #[error("Secret {namespace}/{name}: {0}", namespace = names::SYSTEM_NAMESPACE, name = names::SEALING_KEY_NAME)]
+    #[error("the sealing key, Secret {name} in the operator's namespace: {0}", name = names::SEALING_KEY_NAME)]
     SealingKey(#[from] SealError),
     /// A Secret cannot be parsed.
     #[error("a Secret with key material cannot be parsed: {0}")]
@@ -39,27 +39,21 @@ pub enum PrepareError {
 
 /// Reads the key material, or makes it. Two operators that start at once agree: the second create is refused, and
 /// the loser reads what the winner made.
-pub async fn load(client: &Client) -> Result<(Pepper, SealingKey), PrepareError> {
-    let mut pepper =
-        read_or_create(client, names::ENTRIES_NAMESPACE, names::PEPPER_NAME, names::PEPPER_SECRET_TYPE, || {
-            let pepper = Pepper::generate(Timestamp::now())?;
-            Ok(pepper.data().map(|(version, bytes)| (version, ByteString(bytes.to_vec()))).collect())
-        })
-        .await?;
+pub async fn load(client: &Client, own: &OwnNamespaces) -> Result<(Pepper, SealingKey), PrepareError> {
+    let mut pepper = read_or_create(client, &own.entries, names::PEPPER_NAME, names::PEPPER_SECRET_TYPE, || {
+        let pepper = Pepper::generate(Timestamp::now())?;
+        Ok(pepper.data().map(|(version, bytes)| (version, ByteString(bytes.to_vec()))).collect())
+    })
+    .await?;
     let read_pepper = Pepper::from_data(pepper.iter().map(|(name, bytes)| (name.as_str(), &bytes.0[..])));
     wipe(&mut pepper);
 
-    let mut sealing = read_or_create(
-        client,
-        names::SYSTEM_NAMESPACE,
-        names::SEALING_KEY_NAME,
-        names::SEALING_KEY_SECRET_TYPE,
-        || {
+    let mut sealing =
+        read_or_create(client, &own.system, names::SEALING_KEY_NAME, names::SEALING_KEY_SECRET_TYPE, || {
             let key = SealingKey::generate()?;
             Ok(BTreeMap::from([(SEALING_KEY_DATA_KEY.to_owned(), ByteString(key.expose().to_vec()))]))
-        },
-    )
-    .await?;
+        })
+        .await?;
     let read_sealing = SealingKey::from_bytes(sealing.get(SEALING_KEY_DATA_KEY).map_or(&[], |bytes| &bytes.0));
     wipe(&mut sealing);
     Ok((read_pepper?, read_sealing?))

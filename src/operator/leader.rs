@@ -14,7 +14,7 @@ use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseManagerError};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::api::names::{OPERATOR_LEASE, OPERATOR_MANAGER, SYSTEM_NAMESPACE};
+use crate::api::names::{OPERATOR_LEASE, OPERATOR_MANAGER};
 use crate::key::KeyId;
 
 /// How long a leader that says nothing more is waited for.
@@ -36,11 +36,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from
 enum Obstacle {
     /// The API server forbids it.
     #[error(
-        "may not keep Lease {SYSTEM_NAMESPACE}/{OPERATOR_LEASE}, by which operators agree who acts: {0}; apply the chart again, whose Role keywright-operator in {SYSTEM_NAMESPACE} allows create, get and patch on leases, or run one operator only, without --leader-election"
+        "may not keep Lease {OPERATOR_LEASE} in its own namespace, by which operators agree who acts: {0}; apply the chart again, whose Role keywright-operator in that namespace allows create, get and patch on leases, or run one operator only, without --leader-election"
     )]
     Forbidden(String),
     /// Anything else.
-    #[error("cannot keep Lease {SYSTEM_NAMESPACE}/{OPERATOR_LEASE}, by which operators agree who acts: {0}")]
+    #[error("cannot keep Lease {OPERATOR_LEASE} in its own namespace, by which operators agree who acts: {0}")]
     Failed(String),
 }
 
@@ -65,16 +65,17 @@ impl From<kube::Error> for Obstacle {
 /// An operator that would act if no other did.
 pub struct Candidate {
     client: Client,
+    namespace: String,
     api: Api<Lease>,
     identity: String,
 }
 
 impl Candidate {
-    /// Under a name of this process's own: after a restart it is another candidate, also in the same pod.
-    pub fn new(client: Client) -> Self {
+    /// Creates a candidate for the Lease in `namespace`, under a name of this process's own: after a restart it is another candidate, also in the same pod.
+    pub fn new(client: Client, namespace: String) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let identity = format!("{host}_{}", KeyId::from_bits(rand::random()));
-        Self { api: Api::namespaced(client.clone(), SYSTEM_NAMESPACE), client, identity }
+        Self { api: Api::namespaced(client.clone(), &namespace), client, namespace, identity }
     }
 
     /// Returns when this operator leads. `stands` is told why it cannot even stand, and when it can.
@@ -100,7 +101,7 @@ impl Candidate {
     async fn stand(&self, stands: impl Fn(Result<(), String>)) -> Result<Option<LeaseManager>, Obstacle> {
         // The field manager is what tells candidates apart when two take the Lease at once.
         let manager = LeaseManagerBuilder::new(self.client.clone(), OPERATOR_LEASE)
-            .with_namespace(SYSTEM_NAMESPACE)
+            .with_namespace(&self.namespace)
             .with_identity(&self.identity)
             .with_field_manager(format!("{OPERATOR_MANAGER}-{}", self.identity))
             .with_duration(TERM.as_secs())

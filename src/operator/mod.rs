@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::api::Namespaces;
+use crate::api::{Namespaces, OwnNamespaces};
 use crate::apiserver::{Kind, WatchHealth};
 use crate::key::{Hasher, Pepper, SealingKey};
 use crate::server::{self, Admin, ServeError, Shutdown};
@@ -57,6 +57,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Whether others may run that act when this one does not.
     pub leader_election: bool,
+    /// Namespaces of the installation.
+    pub own: OwnNamespaces,
     /// Whose keys are looked after.
     pub namespaces: Namespaces,
     /// Most keys that are reconciled at once; one more slot is reserved for proofs of enforcement.
@@ -100,7 +102,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     tokio::select! {
         () = shutdown.wait() => {}
-        material = prepare(&client, &not_ready) => {
+        material = prepare(&client, &config.own, &not_ready) => {
             take_part(client, material, (metrics, watches), config, not_ready, &shutdown).await;
         }
     }
@@ -110,7 +112,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
 /// Everything that must be so before the first key is touched: the API server answers, the policies hold the
 /// operator back, and the key material is there.
-async fn prepare(client: &Client, not_ready: &NotReady) -> (Pepper, SealingKey) {
+async fn prepare(client: &Client, own: &OwnNamespaces, not_ready: &NotReady) -> (Pepper, SealingKey) {
     let say = |why: &str| {
         tracing::warn!("not ready: {why}");
         *not_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
@@ -120,8 +122,8 @@ async fn prepare(client: &Client, not_ready: &NotReady) -> (Pepper, SealingKey) 
     let mut pause = Duration::from_millis(250);
     loop {
         let attempt = async {
-            guard::check(client).await?;
-            key_material::load(client).await
+            guard::check(client, &own.system).await?;
+            key_material::load(client, own).await
         };
         match attempt.await {
             Ok(material) => return material,
@@ -143,9 +145,10 @@ async fn take_part(
     shutdown: &Shutdown,
 ) {
     let mut guarded = JoinSet::new();
-    guarded.spawn(guard::keep_checking(client.clone(), not_ready.clone()));
+    guarded.spawn(guard::keep_checking(client.clone(), config.own.system.clone(), not_ready.clone()));
     let leader = if config.leader_election {
-        let won = Candidate::new(client.clone()).wins(|stands| say_whether_it_stands(&not_ready, stands));
+        let won = Candidate::new(client.clone(), config.own.system.clone())
+            .wins(|stands| say_whether_it_stands(&not_ready, stands));
         tokio::select! {
             () = shutdown.wait() => return,
             leader = won => Some(leader),
@@ -193,7 +196,7 @@ async fn act(
         namespaces: config.namespaces.clone(),
         known,
         enforcement,
-        entries: Entries::new(client.clone()),
+        entries: Entries::new(&client, config.own.entries.clone()),
         secrets: Secrets::new(client.clone()),
         recent: Recent::default(),
         backoff: context::Backoff::default(),

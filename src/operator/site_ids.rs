@@ -16,9 +16,13 @@ use crate::key::site_ids;
 /// How many ids are tried before it is left to the next attempt; two accounts meet on one in a billion.
 const ATTEMPTS: usize = 16;
 
-/// The Site ID of an account, reserved if it was not before. `None` when every id that was tried is taken.
-pub async fn reserve(client: &Client, namespace: &str, name: &str) -> Result<Option<String>, kube::Error> {
-    let secrets = Collection::<Secret>::new(client, Some(names::ENTRIES_NAMESPACE));
+/// Returns the Site ID of an account, and reserves it in the namespace of entries. `None`: other accounts have every candidate.
+pub async fn reserve(
+    client: &Client,
+    entries: &str,
+    (namespace, name): (&str, &str),
+) -> Result<Option<String>, kube::Error> {
+    let secrets = Collection::<Secret>::new(client, Some(entries));
     let account = format!("{namespace}/{name}");
     let is_ours = |secret: &Received<Secret>| secret.0.as_ref().ok().and_then(account_of) == Some(account.as_bytes());
     // First all of them are looked at: an id before our own may have become free since, and ours stays.
@@ -55,7 +59,6 @@ fn reservation(object_name: &str, account: &str) -> Secret {
     Secret {
         metadata: ObjectMeta {
             name: Some(object_name.to_owned()),
-            namespace: Some(names::ENTRIES_NAMESPACE.to_owned()),
             labels: Some(write::labels()),
             ..ObjectMeta::default()
         },

@@ -38,17 +38,20 @@ pub struct Freshness {
     /// Why lists failed, by the watch that they are of.
     failed_lists: Mutex<BTreeMap<String, String>>,
     watches: AtomicUsize,
+    /// Namespace of the Lease, for messages.
+    entries: String,
 }
 
 impl Default for Freshness {
     fn default() -> Self {
-        Self::of(1)
+        Self::of(1, names::ENTRIES_NAMESPACE.to_owned())
     }
 }
 
 impl Freshness {
-    /// Of watches in so many namespaces; in one, where all are watched at once.
-    pub fn of(namespaces: usize) -> Self {
+    /// Creates it for the watches of a number of namespaces; 1 if all are watched at once. `entries` is the Lease's namespace, for
+    /// messages.
+    pub fn of(namespaces: usize, entries: String) -> Self {
         Self {
             fence: Mutex::new(Fence::of(namespaces)),
             since: AtomicU64::new(0),
@@ -58,6 +61,7 @@ impl Freshness {
             trouble: Mutex::default(),
             failed_lists: Mutex::default(),
             watches: AtomicUsize::new(0),
+            entries,
         }
     }
 
@@ -92,13 +96,13 @@ impl Freshness {
         let is_old =
             |age: Option<Duration>| max_staleness > Duration::ZERO && age.is_some_and(|age| age > max_staleness);
         if self.look(Fence::counts_from).is_none() {
-            return format!("waiting for the API server to take its Lease in {}{because}", names::ENTRIES_NAMESPACE);
+            return format!("waiting for the API server to take its Lease in {}{because}", self.entries);
         }
         if is_old(self.age()) {
             return "what is known is older than --max-staleness: the API server cannot be reached".to_owned();
         }
         if is_old(self.lease_age()) {
-            let place = names::ENTRIES_NAMESPACE;
+            let place = &self.entries;
             return format!("its Lease in {place} was not renewed for longer than --max-staleness{because}");
         }
         let failed = self.failed_lists.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tokio::sync::oneshot;
@@ -18,6 +17,7 @@ use tonic_health::ServingStatus;
 use self::activity::flush::Flusher;
 use self::ext_authz::server::Server;
 use crate::api::Namespaces;
+use crate::apiserver::Collection;
 use crate::key::KeyId;
 use crate::server::budget::Budget;
 use crate::server::{self, Admin, Limits, Protocols, ServeError, Shutdown};
@@ -67,6 +67,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Whose keys are served.
     pub namespaces: Namespaces,
+    /// Namespace of entries, the pepper and the verifiers' Leases.
+    pub entries_namespace: String,
     /// Where keys are looked for in a request.
     pub places: credential::Places,
     /// The header in which the gateway tells the original method.
@@ -124,7 +126,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         access_log::AccessLog::new(config.access_log),
     );
     service.activity = activity::Activity::new(config.activity_sources);
-    service.freshness = freshness::Freshness::of(config.namespaces.each().len());
+    service.freshness = freshness::Freshness::of(config.namespaces.each().len(), config.entries_namespace.clone());
     let service = Arc::new(service);
     registry.register_collector(Box::new(IndexSize(service.clone())));
     registry.register_collector(Box::new(service.watches.clone()));
@@ -165,11 +167,19 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         let flusher = flusher.clone();
         async move { flusher.run().await }
     });
-    let follower = tokio::spawn(follow(client.clone(), service.clone(), config.namespaces.clone()));
+    let entries = config.entries_namespace;
+    let leases = Collection::new(&client, Some(&entries));
+    let follower = tokio::spawn({
+        let (client, service, namespaces) = (client.clone(), service.clone(), config.namespaces.clone());
+        async move {
+            server::wait_for_api_server(&client).await;
+            watch::follow(client, service, &namespaces, &entries).await;
+        }
+    });
     let (stop, stopped) = oneshot::channel();
     let keeper = tokio::spawn({
         let (service, namespaces) = (service.clone(), config.namespaces.clone());
-        async move { lease::keep(client, service, lease_name, &namespaces, config.max_staleness, stopped).await }
+        async move { lease::keep(leases, service, lease_name, &namespaces, config.max_staleness, stopped).await }
     });
     let over_grpc = async {
         if let Some(listener) = grpc_listener {
@@ -236,11 +246,6 @@ pub fn grpc_router(service: Arc<service::Service>, authorization: Server, shutdo
         }
     });
     tonic::service::Routes::new(health_service).add_service(authorization).into_axum_router()
-}
-
-async fn follow(client: Client, service: Arc<service::Service>, namespaces: Namespaces) {
-    server::wait_for_api_server(&client).await;
-    watch::follow(client, service, &namespaces).await;
 }
 
 /// Sizes of the index, asked when scraped.

@@ -11,7 +11,6 @@ const NAMESPACE_OF_A_SERVICE_ACCOUNT: &str =
 const NOT_OF_THE_SYSTEM: &str =
     "names that begin with system: are Kubernetes' own, such as everybody; name people and groups of yours";
 const WORKLOAD_NAME: &str = "a ServiceAccount's name is made of a-z, 0-9, `-` and `.`";
-const NOT_OURS: &str = "Keywright's own ServiceAccounts are members of no account";
 const PREFIX_STAYS: &str = "keyPrefix cannot be changed: create a new account";
 const PREFIX_STAYS_SET: &str = "keyPrefix cannot be set or removed later: create a new account";
 const LIFETIME: &str = "maxKeyLifetime must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h";
@@ -82,8 +81,6 @@ pub fn rules() -> Vec<Case> {
         ),
         rejects(with_member(workload("shop", "Deployer")), WORKLOAD_NAME),
         rejects(with_member(workload("shop", "a/b")), WORKLOAD_NAME),
-        rejects(with_member(workload("keywright-system", "deployer")), NOT_OURS),
-        rejects(with_member(workload("keywright-entries", "deployer")), NOT_OURS),
         rejects(
             with_member(json!({"kind": "Group", "name": "team", "namespace": "shop", "role": "Admin"})),
             NAMESPACE_OF_A_SERVICE_ACCOUNT,

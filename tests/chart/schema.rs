@@ -65,8 +65,8 @@ fn every_value_has_a_default_a_type_and_a_sentence_that_describes_it() {
 #[test]
 fn a_value_that_cannot_work_is_refused() {
     for (value, at) in [
-        ("watchNamespaces=[\"keywright-system\"]", "/watchNamespaces/0"),
-        ("watchNamespaces=[\"keywright-entries\"]", "/watchNamespaces/0"),
+        ("entriesNamespace=\"Entries\"", "/entriesNamespace"),
+        ("entriesNamespace=\"\"", "/entriesNamespace"),
         ("watchNamespaces=[\"shop\",\"shop\"]", "/watchNamespaces"),
         ("watchNamespaces=\"shop\"", "/watchNamespaces"),
         ("watchNamespaces=[\"a,b\"]", "/watchNamespaces/0"),
@@ -132,24 +132,6 @@ fn a_value_at_the_edge_of_what_works_is_taken() {
 }
 
 #[test]
-fn the_chart_can_be_a_dependency_with_a_condition() {
-    let umbrella = tempfile::tempdir().unwrap();
-    fs::create_dir(umbrella.path().join("charts")).unwrap();
-    std::os::unix::fs::symlink(chart(), umbrella.path().join("charts/keywright")).unwrap();
-    let manifest = "apiVersion: v2\nname: platform\nversion: 1.0.0\n\
-        dependencies: [{name: keywright, version: '>=0.0.0-0', condition: keywright.enabled}]\n";
-    fs::write(umbrella.path().join("Chart.yaml"), manifest).unwrap();
-    let path = umbrella.path().display().to_string();
-    let rendered = |set: &str| {
-        let args =
-            ["template", "platform", &path, "--namespace", "keywright-system", "--kube-version", OLDEST, "--set", set];
-        helm(&args).unwrap()
-    };
-    assert!(rendered("keywright.enabled=true").contains("name: keywright-verifier"));
-    assert_eq!(rendered("keywright.enabled=false").trim(), "");
-}
-
-#[test]
 fn policies_state_what_the_api_server_would_fill_in() {
     let rendered = render(&[]);
     let mut count = 0;
@@ -162,12 +144,6 @@ fn policies_state_what_the_api_server_would_fill_in() {
         count += 1;
     }
     assert_eq!(count, 7);
-}
-
-#[test]
-fn the_chart_installs_nowhere_but_in_its_own_namespace() {
-    let error = template(&["--namespace", "default"]).err().expect("it was taken").to_string();
-    assert!(error.contains("install Keywright into namespace keywright-system: helm install keywright"), "{error}");
 }
 
 #[test]

@@ -33,8 +33,11 @@ async fn put(scene: &Scene, role: &Role) {
 async fn until_it_says_what_to_do(operator: &Running) {
     eventually("it says what to do", async || {
         let answer = http::get(&operator.admin, "/readyz", &[]).await.map_err(|e| e.to_string())?;
-        let says =
-            ["may not keep Lease keywright-system/keywright-operator", "apply the chart again", "--leader-election"];
+        let says = [
+            "may not keep Lease keywright-operator in its own namespace",
+            "apply the chart again",
+            "--leader-election",
+        ];
         if answer.status == 503 && says.iter().all(|words| answer.body.contains(words)) {
             Ok(())
         } else {

@@ -6,6 +6,7 @@ use std::{fs, process};
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use keywright::api::OwnNamespaces;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::json;
@@ -21,12 +22,20 @@ pub const TOKEN_LIFE: i64 = 3600;
 /// A control plane with the chart installed.
 pub struct Cluster {
     pub plane: ControlPlane,
+    /// Namespaces of the release and of entries.
+    own: OwnNamespaces,
 }
 
 impl Cluster {
     /// Starts a control plane and installs the chart.
     pub async fn start(dir: &Path) -> Result<Self> {
-        let cluster = Self { plane: ControlPlane::start(dir).await? };
+        Self::start_in(dir, "keywright-system", "keywright-entries").await
+    }
+
+    /// Starts a control plane and installs the chart into other namespaces.
+    pub async fn start_in(dir: &Path, system: &str, entries: &str) -> Result<Self> {
+        let own = OwnNamespaces::new(system.to_owned(), entries.to_owned())?;
+        let cluster = Self { plane: ControlPlane::start(dir).await?, own };
         cluster.install_chart()?;
         Ok(cluster)
     }
@@ -52,7 +61,8 @@ impl Cluster {
     pub fn install_chart_with(&self, more: &[&str]) -> Result<()> {
         let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/keywright");
         let chart = chart.display().to_string();
-        let install = ["upgrade", "--install", "keywright", &chart, "--namespace", "keywright-system"];
+        let entries = format!("entriesNamespace={}", self.own.entries);
+        let install = ["upgrade", "--install", "keywright", &chart, "--namespace", &self.own.system, "--set", &entries];
         self.plane.helm(&[&install[..], &["--create-namespace"], more].concat())?;
         // `helm --wait` would wait for the pods as well.
         let crds = ["apikeys", "accounts", "suspensions"].map(|kind| format!("crd/{kind}.keywright.dev"));
@@ -70,7 +80,7 @@ impl Cluster {
 
     /// Asks for a token and puts it in the place of the one before.
     pub async fn refresh_token(&self, service_account: &str) -> Result<PathBuf> {
-        let accounts = Api::<ServiceAccount>::namespaced(self.plane.client().await?, "keywright-system");
+        let accounts = Api::<ServiceAccount>::namespaced(self.plane.client().await?, &self.own.system);
         let request = TokenRequest {
             spec: TokenRequestSpec { expiration_seconds: Some(TOKEN_LIFE), ..TokenRequestSpec::default() },
             ..TokenRequest::default()

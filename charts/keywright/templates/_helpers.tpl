@@ -1,13 +1,27 @@
-{{/* The namespaces have fixed names: RBAC, policies and the binary speak of them. */}}
+{{/* Operator and verifier run in the namespace of the release. */}}
 {{- define "keywright.systemNamespace" -}}
-{{- if ne .Release.Namespace "keywright-system" -}}
-{{- fail (printf "install Keywright into namespace keywright-system: helm install %s <chart> --namespace keywright-system --create-namespace" .Release.Name) -}}
-{{- end -}}
-keywright-system
+{{ .Release.Namespace }}
 {{- end -}}
 
+{{/* Entries have a namespace of their own, for verifiers read all Secrets of it. It cannot be changed later: in another namespace there
+     are no entries, and every key would get a new value. `lookup` finds nothing without a cluster. */}}
 {{- define "keywright.entriesNamespace" -}}
-keywright-entries
+{{- $entries := .Values.entriesNamespace -}}
+{{- if eq $entries .Release.Namespace -}}
+{{- fail (printf "entriesNamespace is %s, the namespace of the release: entries need a namespace of their own, such as %s-entries" $entries $entries) -}}
+{{- end -}}
+{{- range $own := list $entries .Release.Namespace -}}
+{{- if has $own $.Values.watchNamespaces -}}
+{{- fail (printf "watchNamespaces contains %s, which is Keywright's own: there are no keys in it" $own) -}}
+{{- end -}}
+{{- end -}}
+{{- range (lookup "v1" "Namespace" "" "").items -}}
+{{- $labels := .metadata.labels | default dict -}}
+{{- if and (eq (get $labels "app.kubernetes.io/name") "keywright") (eq (get $labels "app.kubernetes.io/component") "entries") (ne .metadata.name $entries) -}}
+{{- fail (printf "the entries of this cluster are in namespace %s: set entriesNamespace to that. In another one every key would get a new value. Delete that namespace first, if its keys are not needed any more" .metadata.name) -}}
+{{- end -}}
+{{- end -}}
+{{ $entries }}
 {{- end -}}
 
 {{- define "keywright.labels" -}}
@@ -39,6 +53,7 @@ app.kubernetes.io/component: {{ . }}
 {{- define "keywright.commonArgs" -}}
 - {{ printf "--log=%s" .Values.log.level | quote }}
 - --log-format={{ .Values.log.format }}
+- --entries-namespace={{ include "keywright.entriesNamespace" . }}
 {{- with .Values.watchNamespaces }}
 - --watch-namespaces={{ join "," . }}
 {{- end }}

@@ -114,3 +114,10 @@ rules:
 {{ include "keywright.binding" (list "ClusterRole" $account "" $root) }}
 {{- end }}
 {{- end -}}
+
+{{/* Whether a subject of RBAC is no ServiceAccount of ours: a list of the subject's name in the expression, and the chart. */}}
+{{- define "keywright.notOurOwn" -}}
+{{- $s := index . 0 -}}
+{{- $root := index . 1 -}}
+!({{ $s }}.?namespace.orValue('') == '{{ include "keywright.entriesNamespace" $root }}' || ({{ $s }}.?namespace.orValue('') == '{{ include "keywright.systemNamespace" $root }}' && {{ $s }}.name in ['keywright-operator', 'keywright-verifier']))
+{{- end -}}

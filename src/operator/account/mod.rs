@@ -70,12 +70,15 @@ async fn reconcile(account: &Account, context: &Context) -> Result<Duration, kub
     if account.metadata.deletion_timestamp.is_some() {
         return Ok(REST);
     }
-    let (site_id, refused) = match site_ids::reserve(&context.client, &namespace, &name).await {
+    let entries = context.entries.namespace();
+    let (site_id, refused) = match site_ids::reserve(&context.client, entries, (&namespace, &name)).await {
         Ok(site_id) => (site_id, None),
         // What was reserved before stays reserved.
         Err(error) => {
             let words = refusal::refused(&error).ok_or(error)?;
-            (account.status.as_ref().and_then(|status| status.public_key.clone()), Some(words))
+            let refused =
+                format!("the Site ID is not reserved in namespace {entries}, for the API server refuses it: {words}");
+            (account.status.as_ref().and_then(|status| status.public_key.clone()), Some(refused))
         }
     };
     let suspension = context.known.suspension(&namespace, TargetKind::Account, &name);

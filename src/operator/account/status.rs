@@ -22,7 +22,7 @@ pub struct Facts<'a> {
     pub account: &'a Account,
     /// The Site ID that is reserved for it.
     pub site_id: Option<String>,
-    /// The API server's words, where it refuses that reservation.
+    /// Message for the user if the API server refuses that reservation.
     pub refused: Option<String>,
     /// What became of its members.
     pub members: Members,
@@ -64,11 +64,8 @@ fn ready(facts: &Facts<'_>) -> (bool, Reason, String) {
         let message = format!("spec.scopes names {unknown}, which spec.resources does not list; correct one of them");
         return (false, Reason::UnknownScope, message);
     }
-    if let Some(words) = &facts.refused {
-        let message = format!(
-            "the Site ID is not reserved in namespace {}, for the API server refuses it: {words}. It is tried again at least every 30 seconds; ask the platform team",
-            names::ENTRIES_NAMESPACE
-        );
+    if let Some(refused) = &facts.refused {
+        let message = format!("{refused}. It is tried again at least every 30 seconds; ask the platform team");
         return (false, Reason::RecordRefused, message);
     }
     if facts.site_id.is_none() {

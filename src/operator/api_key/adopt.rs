@@ -106,9 +106,8 @@ pub fn is_open(until: &str, now: Timestamp) -> Option<bool> {
 
 fn no_date(stored: &Stored) -> Problem {
     let message = format!(
-        "entry {} in namespace {} has a label {}={}, which is no date; set it to a day such as 2026-11-23, or remove it, and a new value is minted",
+        "entry {} has a label {}={}, which is no date; set it to a day such as 2026-11-23, or remove it, and a new value is minted",
         stored.entry.owner.uid,
-        names::ENTRIES_NAMESPACE,
         names::ADOPT_UNTIL_LABEL,
         stored.adopt_until().unwrap_or_default()
     );
@@ -118,8 +117,7 @@ fn no_date(stored: &Stored) -> Problem {
 fn ambiguous(offered: &[&Stored]) -> Problem {
     let uids: Vec<&str> = offered.iter().map(|stored| stored.entry.owner.uid.as_str()).collect();
     let message = format!(
-        "several entries in namespace {} are offered to a key of this name: {}; take the label {} from all but one of them",
-        names::ENTRIES_NAMESPACE,
+        "several entries are offered to a key of this name: {}; take the label {} from all but one of them",
         uids.join(", "),
         names::ADOPT_UNTIL_LABEL
     );

@@ -1,7 +1,6 @@
 //! What is new of a key since its last status.
 
 use super::facts::Facts;
-use crate::api::names::ENTRIES_NAMESPACE;
 use crate::api::{ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_SECRET_AVAILABLE, Reason, State};
 use crate::operator::context::Context;
 use crate::operator::events::{News, of_conditions, publish};
@@ -17,7 +16,8 @@ pub async fn tell_passed_over(context: &Context, key: &ApiKey, leases: &[String]
         return;
     }
     let note = format!(
-        "the value was delivered although verifiers did not say in time that they have it, and may refuse it as `unknown` until they do; see their Leases in namespace {ENTRIES_NAMESPACE}: {}",
+        "the value was delivered although verifiers did not say in time that they have it, and may refuse it as `unknown` until they do; see their Leases in namespace {}: {}",
+        context.entries.namespace(),
         leases.join(", ")
     );
     let news = News { warning: true, reason: "VerifierPassedOver".to_owned(), note };

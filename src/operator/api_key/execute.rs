@@ -274,7 +274,8 @@ async fn site_id(context: &Context, key: &ApiKey) -> Result<Option<String>, Erro
         return Ok(Some(String::new()));
     }
     let namespace = key.namespace().unwrap_or_default();
-    let reserved = site_ids::reserve(&context.client, &namespace, &key.spec.account).await;
+    let reserved =
+        site_ids::reserve(&context.client, context.entries.namespace(), (&namespace, &key.spec.account)).await;
     Ok(reserved.map_err(|error| StoreError::Api(Box::new(error)))?)
 }
 
@@ -296,10 +297,10 @@ fn is_stray(now: &Entry, serial: u64, secret_uid: &str) -> bool {
 }
 
 /// Returns the problem, where the API server refuses a write of a record or of a key's Secret.
-pub fn refused_write(error: &Error, key: &ApiKey) -> Option<Problem> {
+pub fn refused_write(error: &Error, key: &ApiKey, entries: &str) -> Option<Problem> {
     let (reason, what, words) = match error {
         Error::Store(StoreError::Api(error)) => {
-            let what = format!("the record of the key in namespace {}", names::ENTRIES_NAMESPACE);
+            let what = format!("the record of the key in namespace {entries}");
             (Reason::RecordRefused, what, refused(error)?)
         }
         Error::Api(error) => (Reason::SecretRefused, format!("Secret {}", key.secret_name()), refused(error)?),

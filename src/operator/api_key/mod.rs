@@ -221,7 +221,7 @@ async fn work(context: &Context, facts: &Facts<'_>, now: Timestamp) -> Result<Do
     let outcome = match execute::execute(context, &facts, entry.clone(), plan.actions).await {
         Ok(outcome) => outcome,
         Err(error) => {
-            let blocked = Some(execute::refused_write(&error, facts.key).ok_or(error)?);
+            let blocked = Some(execute::refused_write(&error, facts.key, context.entries.namespace()).ok_or(error)?);
             execute::Outcome { entry, secret, blocked, is_gated: false }
         }
     };

@@ -90,8 +90,8 @@ mod tests {
     use super::*;
     use jiff::Timestamp;
 
-    fn look(at: Instant) -> Look {
-        Look { asked: at, now: at, wall: Timestamp::UNIX_EPOCH }
+    fn look(at: Instant) -> Look<'static> {
+        Look { asked: at, now: at, wall: Timestamp::UNIX_EPOCH, namespace: "entries" }
     }
 
     fn key(name: &str) -> FullName {

@@ -14,13 +14,15 @@ use crate::apiserver::{Received, Unreadable};
 
 /// A list of Leases: when it was asked for, and when it is judged.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct Look<'n> {
     /// Before it was sent.
     pub asked: Instant,
     /// After its answer.
     pub now: Instant,
     /// The same for people.
     pub wall: Timestamp,
+    /// Namespace of the Leases, for messages.
+    pub namespace: &'n str,
 }
 
 /// The least that is waited for beyond a verifier's `--max-staleness`.

@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Looks at the Leases while something is in flight, for ever.
 pub async fn run(context: Arc<Context>, wakes: WakeSenders) {
-    let leases = Collection::<Lease>::new(&context.client, Some(names::ENTRIES_NAMESPACE));
+    let leases = Collection::<Lease>::new(&context.client, Some(context.entries.namespace()));
     let (label, value) = names::VERIFIER_LEASE_LABEL;
     // No resourceVersion: only a consistent list says what there was after it was asked for.
     let all = ListParams::default().labels(&format!("{label}={value}"));
@@ -56,7 +56,8 @@ async fn look(
     let list = leases.list(all, ANSWER, |lease| reports.push(Report::read(lease)));
     let listed = timeout(ANSWER, list).await.map_err(|_| format!("no answer in {ANSWER:?}"))?;
     listed.map_err(|error| error.to_string())?;
-    let look = Look { asked, now: Instant::now(), wall: (context.now)() };
+    let namespace = context.entries.namespace();
+    let look = Look { asked, now: Instant::now(), wall: (context.now)(), namespace };
     judge(context, wakes, reports, &look);
     collect(context, leases, look.now).await;
     Ok(())

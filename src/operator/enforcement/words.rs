@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::lease::{Look, Observed, Says};
-use crate::api::names::ENTRIES_NAMESPACE;
 use crate::api::{CONDITION_ENFORCED, Conditions, Reason};
 
 /// What is known of a change.
@@ -69,6 +68,7 @@ fn enforced(reason: Reason) -> &'static str {
 
 /// Why it is not known, of a change seen at a moment, and what to do.
 pub fn unknown(reason: Reason, by: &[&Observed], seen: Instant, look: &Look) -> String {
+    let namespace = look.namespace;
     let names: Vec<&str> = by.iter().take(NAMED).map(|lease| lease.report.name.as_str()).collect();
     let mut list = names.join(", ");
     if by.len() > NAMED {
@@ -76,18 +76,18 @@ pub fn unknown(reason: Reason, by: &[&Observed], seen: Instant, look: &Look) -> 
     }
     match reason {
         Reason::NoVerifier => format!(
-            "no verifier that watches this namespace has a Lease in namespace {ENTRIES_NAMESPACE}, so nobody is known to go by it; start a verifier that does, or read the log of the one that runs"
+            "no verifier that watches this namespace has a Lease in namespace {namespace}, so nobody is known to go by it; start a verifier that does, or read the log of the one that runs"
         ),
         Reason::NotComparable if by.is_empty() => {
             "the resourceVersions of this API server are no numbers, so what verifiers have applied cannot be compared"
                 .to_owned()
         }
         Reason::NotComparable => format!(
-            "in namespace {ENTRIES_NAMESPACE} this operator cannot read what Lease {list} says; upgrade the operator to the version of the verifiers, or delete the Lease if it is no verifier's"
+            "in namespace {namespace} this operator cannot read what Lease {list} says; upgrade the operator to the version of the verifiers, or delete the Lease if it is no verifier's"
         ),
         Reason::VerifierUnreachable => {
             let whose = by.iter().take(NAMED).map(|lease| late(lease, seen, look)).collect::<Vec<_>>().join("; ");
-            format!("Lease {list} in namespace {ENTRIES_NAMESPACE} does not say that its verifier goes by it: {whose}")
+            format!("Lease {list} in namespace {namespace} does not say that its verifier goes by it: {whose}")
         }
         _ => AWAITING.to_owned(),
     }
@@ -95,7 +95,7 @@ pub fn unknown(reason: Reason, by: &[&Observed], seen: Instant, look: &Look) -> 
 
 /// What is known of one that is late, and when it is over.
 fn late(lease: &Observed, seen: Instant, look: &Look) -> String {
-    let name = &lease.report.name;
+    let (name, namespace) = (&lease.report.name, look.namespace);
     let renewed = lease.report.renewed.map_or_else(String::new, |at| format!(" was renewed last at {}", whole(at)));
     match lease.report.says.as_ref().and_then(Says::is_fenced_after) {
         Some(wait) => {
@@ -104,7 +104,7 @@ fn late(lease: &Observed, seen: Instant, look: &Look) -> String {
             format!("{name}{renewed} and answers nothing any more, by its --max-staleness, when it is outwaited{until}")
         }
         None => format!(
-            "{name}{renewed} and has no --max-staleness, so it may answer by what it knew for ever; restart it, or if its process is known to be dead, run kubectl delete lease -n {ENTRIES_NAMESPACE} {name}"
+            "{name}{renewed} and has no --max-staleness, so it may answer by what it knew for ever; restart it, or if its process is known to be dead, run kubectl delete lease -n {namespace} {name}"
         ),
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::Client;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::core::response::reason;
 use tokio::sync::oneshot;
@@ -50,7 +49,7 @@ struct Own {
 
 /// Keeps the Lease until told to stop, and then deletes it. Nothing may be answered any more by then.
 pub async fn keep(
-    client: Client,
+    leases: Collection<Lease>,
     service: Arc<Service>,
     name: String,
     namespaces: &Namespaces,
@@ -58,7 +57,6 @@ pub async fn keep(
     stop: oneshot::Receiver<()>,
 ) {
     let namespaces = namespaces.each().into_iter().flatten().collect();
-    let leases = Collection::new(&client, Some(names::ENTRIES_NAMESPACE));
     let own = Own { leases, name, namespaces, max_staleness };
     let mut stop = pin!(stop);
     let (mut keeper, mut pause) = (Keeper::default(), PAUSES.0);

@@ -60,9 +60,9 @@ impl<'s> Place<'s> {
     }
 }
 
-/// Follows everything, for ever, from when the Lease is there; says to the service when every list is complete, and as of when
+/// Follows everything, for ever, from when the Lease is there; `entries` is the namespace of the records. Says to the service when every list is complete, and as of when
 /// all of it is fresh.
-pub async fn follow(client: Client, service: Arc<Service>, namespaces: &Namespaces) {
+pub async fn follow(client: Client, service: Arc<Service>, namespaces: &Namespaces, entries: &str) {
     let places: Vec<Place> =
         namespaces.each().iter().map(|namespace| Place::new(&client, namespace.as_deref(), &service)).collect();
     let Some(first) = places.first() else { return };
@@ -70,7 +70,7 @@ pub async fn follow(client: Client, service: Arc<Service>, namespaces: &Namespac
     let of_accounts: Vec<_> = places.iter().map(|place| &place.accounts.1).collect();
     let of_suspensions: Vec<_> = places.iter().map(|place| &place.suspensions.1).collect();
     let everywhere = join_all(places.iter().map(|place| place.follow(&service)));
-    let records = Collection::<Secret>::new(&client, Some(names::ENTRIES_NAMESPACE));
+    let records = Collection::<Secret>::new(&client, Some(entries));
     let of_records = Progress::new("records", &service.freshness);
     let of_our_own = &of_records;
     let proofs = join4(

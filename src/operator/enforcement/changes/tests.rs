@@ -35,7 +35,7 @@ impl Scene {
     fn lists(&mut self, reports: Vec<Report>, at: u64) -> Vec<Told> {
         let now = self.at(at);
         self.leases.observe(reports, now);
-        self.changes.judge(&self.leases, &Look { asked: now, now, wall: Timestamp::UNIX_EPOCH })
+        self.changes.judge(&self.leases, &Look { asked: now, now, wall: Timestamp::UNIX_EPOCH, namespace: "entries" })
     }
 
     fn reason(&self, generation: i64) -> Option<Reason> {
@@ -72,7 +72,10 @@ fn a_list_that_was_asked_for_before_the_change_was_seen_proves_nothing() {
     scene.sees(1, 10, false, 1);
     let (asked, now) = (scene.start, scene.at(2));
     scene.leases.observe(vec![report("a", 1, 10, None)], now);
-    assert_eq!(scene.changes.judge(&scene.leases, &Look { asked, now, wall: Timestamp::UNIX_EPOCH }), []);
+    assert_eq!(
+        scene.changes.judge(&scene.leases, &Look { asked, now, wall: Timestamp::UNIX_EPOCH, namespace: "entries" }),
+        []
+    );
     assert!(!scene.is_enforced());
 }
 

@@ -14,10 +14,10 @@ mod values;
 
 use std::time::Duration;
 
-use facts::{Facts, NEW, OLD, at, cloned, custom};
+use facts::{Facts, NEW, OLD, UID, at, cloned, custom};
 use jiff::{SignedDuration, Timestamp};
 use keywright::access::{AccessLevel, Scope};
-use keywright::key::Pepper;
+use keywright::key::{CredentialEnd, Pepper};
 use keywright::verifier::code::Code;
 use keywright::verifier::decide::Verdict;
 use keywright::verifier::index::Index;
@@ -164,10 +164,10 @@ fn an_end_is_reached_to_the_nanosecond() {
 }
 
 #[test]
-fn a_value_issued_before_the_revocation_is_revoked_and_one_issued_at_it_is_not() {
+fn value_issued_in_the_second_of_a_revocation_is_revoked() {
     for (before, expected) in [
         (at(0) - NANOSECOND, Code::Ok),
-        (at(0), Code::Ok),
+        (at(0), Code::Revoked),
         (at(0) + NANOSECOND, Code::Revoked),
         (at(60), Code::Revoked),
         // In the future too: whatever is issued until then is meant.
@@ -186,12 +186,37 @@ fn each_value_has_its_own_age_and_its_own_revocation() {
         (aged(at(100)), Code::Expired, Code::Ok),
         (aged(at(160) - NANOSECOND), Code::Expired, Code::Ok),
         (aged(at(160)), Code::Expired, Code::Expired),
-        (Facts { revoke_before: Some(at(60)), ..Facts::fine() }, Code::Revoked, Code::Ok),
-        (Facts { revoke_before: Some(at(60) + NANOSECOND), ..Facts::fine() }, Code::Revoked, Code::Revoked),
+        (Facts { revoke_before: Some(at(60) - NANOSECOND), ..Facts::fine() }, Code::Revoked, Code::Ok),
+        (Facts { revoke_before: Some(at(60)), ..Facts::fine() }, Code::Revoked, Code::Revoked),
         (Facts { retires_at: Some(at(0)), ..Facts::fine() }, Code::Retired, Code::Ok),
     ] {
         assert_eq!((facts.code(), facts.code_of(&NEW)), (old, new), "{facts:?}");
     }
+}
+
+#[test]
+fn recorded_end_refuses_whatever_spec_and_account_say() {
+    for (end, code) in [(CredentialEnd::Revoked, Code::Revoked), (CredentialEnd::Expired, Code::Expired)] {
+        let facts = Facts::fine();
+        let index = facts.index();
+        let mut entry = facts.entry();
+        entry.retiring[0].ended = Some(end);
+        index.apply_entry(UID, &entry);
+        assert_eq!(facts.ask(&index.look_up(&presented(&OLD))).code, code);
+        assert_eq!(facts.ask(&index.look_up(&presented(&NEW))).code, Code::Ok, "the newer value has not ended");
+    }
+}
+
+#[test]
+fn revocation_removed_before_its_record_arrives_stays() {
+    let revoked = Facts { revoke_before: Some(at(0)), ..Facts::fine() };
+    let index = revoked.index();
+    let code = |text: &str| revoked.ask(&index.look_up(&presented(text))).code;
+    assert_eq!((code(&OLD), code(&NEW)), (Code::Revoked, Code::Ok));
+    index.apply_key(Facts::fine().key());
+    assert_eq!((code(&OLD), code(&NEW)), (Code::Revoked, Code::Ok), "the ApiKey's event came first");
+    index.apply_entry(UID, &Facts::fine().entry());
+    assert_eq!(code(&OLD), Code::Revoked, "a list brought the entry again");
 }
 
 #[test]

@@ -14,3 +14,5 @@ mod enforced;
 mod explorer;
 #[path = "models/issuing/mod.rs"]
 mod issuing;
+#[path = "models/revoking.rs"]
+mod revoking;

@@ -28,6 +28,7 @@ use std::collections::BTreeSet;
 
 use attempt::{Answer, Attempt, Person, ROLES, one};
 use keywright::api::{Account, ApiKey, Suspension};
+use kube::api::{Patch, PatchParams};
 use kube::{CustomResourceExt, Resource};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
@@ -92,6 +93,9 @@ async fn scene() -> (&'static Cluster, Space) {
     let git = admin.clone().under("git");
     git.apply(&one::<ApiKey>("storefront", &json!({"displayName": "Storefront"}))).await.unwrap();
     git.apply(&one::<Account>("acme", &json!({"displayName": "Acme"}))).await.unwrap();
+    // No operator runs that would record it, and the table has it removed.
+    let recorded = json!({"status": {"revokedBefore": "2099-01-01T00:00:00Z"}});
+    space.keys().patch_status("storefront", &PatchParams::default(), &Patch::Merge(recorded)).await.unwrap();
     admin.create(&one::<Suspension>("abuse", &suspensions::spec())).await.unwrap();
     policies_act(cluster, &space).await;
     (cluster, space)

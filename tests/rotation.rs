@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "rotation/lifetime.rs"]
+mod lifetime;
 #[path = "rotation/revoke.rs"]
 mod revoke;
 #[path = "rotation/secret.rs"]
@@ -82,8 +84,8 @@ async fn status_tells_of_each_value_while_it_is_accepted() {
     assert_eq!(
         status_now["credentials"],
         json!([
-            {"keyId": new[3..15], "serial": 2, "revision": 7, "issuedAt": second(&current["issuedAt"])},
-            {"keyId": old[3..15], "serial": 1, "issuedAt": second(&retiring["issuedAt"]), "retiresAt": second(&retiring["retiresAt"])},
+            {"keyId": new[3..15], "serial": 2, "revision": 7, "state": "Active", "issuedAt": second(&current["issuedAt"])},
+            {"keyId": old[3..15], "serial": 1, "state": "Retiring", "issuedAt": second(&retiring["issuedAt"]), "retiresAt": second(&retiring["retiresAt"])},
         ])
     );
     assert_eq!((&status_now["keyId"], &status_now["state"]), (&json!(new[3..15]), &json!("Active")));

@@ -32,6 +32,7 @@ use crate::access::{AccessLevel, Grant, GrantError};
     selectable = ".status.state",
     selectable = ".status.keyId",
     selectable = ".status.displayName",
+    validation = schema::revocation_stays(),
     validation = Rule::new("!has(self.spec.cloneFrom) || self.spec.cloneFrom.name != self.metadata.name").message("a key cannot be cloned from itself"),
     printcolumn(name = "Account", type_ = "string", json_path = ".spec.account"),
     printcolumn(name = "Access", type_ = "string", json_path = ".status.access.level"),
@@ -95,7 +96,7 @@ pub struct ApiKeySpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("cloneFrom cannot be changed: create a new key"))]
     pub clone_from: Option<CloneSource>,
 
-    /// From this moment on every call is refused, to the second. Move it forward to revive the key.
+    /// From this moment on every call is refused, to the second. Moving it forward revives the key, unlike `rotation.revokeBefore` and the account's `maxKeyLifetime`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::moment")]
     #[x_kube(validation = Rule::new("self >= timestamp('1970-01-01T00:00:00Z') && self < timestamp('9999-12-30T00:00:00Z')").message("expiresAt must be from 1970-01-01 to before 9999-12-30; leave it out for a key that does not expire"))]
@@ -152,7 +153,7 @@ pub struct Rotation {
     #[x_kube(validation = schema::between("rotation.overlap", "0s", "8760h", "1 year"))]
     pub overlap: Option<Duration>,
 
-    /// Values issued before this moment are refused at once: the answer to a leak, together with a higher `revision`.
+    /// Revokes every value issued before or in the second of this moment, at once and for good: the answer to a leak, together with a higher `revision`. The next value is minted after that second. It can be removed or moved back when `status.revokedBefore` has it; the values stay revoked. Example: `2026-11-22T10:00:00Z`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::moment")]
     #[x_kube(validation = Rule::new("self >= timestamp('1970-01-01T00:00:00Z') && self < timestamp('9999-12-30T00:00:00Z')").message("rotation.revokeBefore must be from 1970-01-01 to before 9999-12-30; to refuse every value set disabled: true"))]

@@ -25,6 +25,8 @@ pub use condition::{
 pub use crds::{CrdFile, crd_files};
 pub use namespaces::{Namespaces, OwnNamespaces, SameNamespace, namespace_name, watched_namespace};
 pub use reference::reference;
-pub use status::{Access, AccountStatus, ApiKeyStatus, CredentialStatus, KeyCounts, State, SuspensionStatus};
+pub use status::{
+    Access, AccountStatus, ApiKeyStatus, CredentialState, CredentialStatus, KeyCounts, State, SuspensionStatus,
+};
 pub use suspension::{Suspension, SuspensionSpec, Target, TargetKind};
 pub use versions::{comparable, listed, versions};

@@ -51,6 +51,19 @@ pub(super) fn interval_spans_overlap() -> Rule {
         .message("rotation.interval must not be shorter than rotation.overlap, which is 24h where it is not set")
 }
 
+/// Refuses to remove `revokeBefore` or to move it back while its effect is not recorded: until then only the spec contains it.
+pub(super) fn revocation_stays() -> Rule {
+    let before = |object: &str| format!("{object}.spec.rotation.revokeBefore");
+    let has = |object: &str| format!("has({object}.spec.rotation) && has({})", before(object));
+    let (was, is) = (before("oldSelf"), before("self"));
+    let is_kept = format!("({} && {is} >= {was})", has("self"));
+    let is_recorded =
+        format!("(has(self.status) && has(self.status.revokedBefore) && self.status.revokedBefore >= {was})");
+    Rule::new(format!("!({}) || {is_kept} || {is_recorded}", has("oldSelf"))).message(
+        "rotation.revokeBefore revokes for good, and that is not recorded yet: keep it until status.revokedBefore has it, a moment after the operator has seen it",
+    )
+}
+
 /// Writes a duration as [`duration`] takes it: kube's own form, such as `7776000s` or `0ns`, does not fit.
 #[allow(clippy::ref_option)] // serde hands over a reference.
 pub(super) fn as_go<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -44,7 +44,12 @@ pub struct ApiKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_revision: Option<i64>,
 
-    /// The values that are accepted, newest first.
+    /// `spec.rotation.revokeBefore`, once the values that it covers are recorded as revoked. Then it may be removed from the spec, and they stay revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub revoked_before: Option<Time>,
+
+    /// The newest value and the earlier ones that have not retired, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["keyId"]))]
     pub credentials: Vec<CredentialStatus>,
@@ -99,6 +104,9 @@ pub struct CredentialStatus {
     pub key_id: String,
     /// Which minting it is: 1, 2, …
     pub serial: i64,
+    /// Whether calls with it are accepted, as far as it depends on the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<CredentialState>,
     /// The revision that it was minted for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
@@ -109,6 +117,19 @@ pub struct CredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub retires_at: Option<Time>,
+}
+
+/// State of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CredentialState {
+    /// Accepted.
+    Active,
+    /// Accepted until `retiresAt`.
+    Retiring,
+    /// Refused for good, because a `spec.rotation.revokeBefore` covered it.
+    Revoked,
+    /// Refused: `spec.expiresAt` has passed, or for good, because it became older than the account's `maxKeyLifetime`.
+    Expired,
 }
 
 /// What Keywright says of an account.

@@ -1,5 +1,7 @@
 //! The record of one value: what remains of it when its plaintext is gone.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,9 @@ pub struct Credential {
     /// From when on it is refused, because a newer one was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retires_at: Option<Timestamp>,
+    /// Reason for which it is refused for good, whatever a later spec contains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<CredentialEnd>,
     /// argon2id as a PHC string.
     pub hash: String,
     /// Keyed BLAKE3.
@@ -34,6 +39,41 @@ pub struct Credential {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
 }
+
+/// Reason for which a credential is refused for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CredentialEnd {
+    /// A `spec.rotation.revokeBefore` covered it.
+    Revoked,
+    /// It became older than the `maxKeyLifetime` of its account.
+    Expired,
+}
+
+/// Limits that end credentials for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `spec.rotation.revokeBefore` of the ApiKey
+    pub revoke_before: Option<Timestamp>,
+    /// `spec.maxKeyLifetime` of the Account
+    pub max_lifetime: Option<Duration>,
+}
+
+impl Limits {
+    /// Returns the moment at which a credential becomes older than the account allows.
+    pub fn outlived_at(&self, credential: &Credential) -> Option<Timestamp> {
+        credential.issued_at.checked_add(self.max_lifetime?).ok()
+    }
+}
+
+/// Returns the moment from which on issued values are not covered by `revokeBefore`. The second of `revokeBefore` is covered whole,
+/// because users write whole seconds.
+pub fn revoked_until(revoke_before: Timestamp) -> Timestamp {
+    let second = revoke_before.as_nanosecond().div_euclid(NANOS_PER_SECOND);
+    Timestamp::from_nanosecond((second + 1) * NANOS_PER_SECOND).unwrap_or(Timestamp::MAX)
+}
+
+const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
 /// A value about to be recorded: which one, and of whom.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +109,19 @@ impl Credential {
             issued_at: now,
             delivered_at: None,
             retires_at: None,
+            ended: None,
             hash: hasher.hash(plaintext)?,
             tag: pepper.tag_presented(&presented).ok_or(EntryError::Tag)?,
             sealed: Some(sealing_key.seal(plaintext, minting.owner_uid, id)?),
         })
+    }
+
+    /// Returns the end of the credential: the recorded one, or the one that follows from these limits.
+    pub fn end(&self, limits: &Limits, now: Timestamp) -> Option<CredentialEnd> {
+        let is_revoked = || limits.revoke_before.is_some_and(|before| self.issued_at < revoked_until(before));
+        let is_outlived = || limits.outlived_at(self).is_some_and(|at| at <= now);
+        let revoked = || is_revoked().then_some(CredentialEnd::Revoked);
+        self.ended.or_else(revoked).or_else(|| is_outlived().then_some(CredentialEnd::Expired))
     }
 
     /// Returns the parts that must never be shown, as they are stored: salt, hash, tag and sealed value.

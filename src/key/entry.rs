@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::access::{AccessLevel, Grant, GrantError};
 
-use super::{Credential, HashError, SealError, Sealed};
+use super::{Credential, HashError, Limits, SealError, Sealed};
 
 /// The format that this version writes, and the only one it reads: every doubt is a deny.
 const FORMAT: u32 = 1;
@@ -162,7 +162,8 @@ impl Entry {
     }
 
     /// The next entry, after a further value was recorded. The one before goes on until the new one is delivered, and those that
-    /// retire until the times that they were given. Beyond [`MOST_RETIRING`] the one that retires first ends.
+    /// retire until the times that they were given. Beyond [`MOST_RETIRING`] one that has ended goes, or the one that
+    /// retires first.
     #[must_use]
     pub fn rotated(&self, credential: Credential) -> Self {
         let mut next = self.clone();
@@ -170,11 +171,22 @@ impl Entry {
         next.revision = next.revision.max(credential.revision);
         next.retiring.insert(0, std::mem::replace(&mut next.current, credential));
         if next.retiring.len() > MOST_RETIRING {
-            let retires = |(_, retiring): &(usize, &Credential)| retiring.retires_at.unwrap_or(Timestamp::MAX);
+            let retires = |(_, retiring): &(usize, &Credential)| {
+                (retiring.ended.is_none(), retiring.retires_at.unwrap_or(Timestamp::MAX))
+            };
             let first = next.retiring.iter().enumerate().min_by_key(retires).map(|(place, _)| place);
             first.map(|place| next.retiring.remove(place));
         }
         next
+    }
+
+    /// Returns the next entry, in which each credential has the end that the limits give it. `None`: every end is recorded already.
+    pub fn ending(&self, limits: &Limits, now: Timestamp) -> Option<Self> {
+        let mut next = self.clone();
+        for credential in std::iter::once(&mut next.current).chain(&mut next.retiring) {
+            credential.ended = credential.end(limits, now);
+        }
+        (next != *self).then_some(next)
     }
 
     /// The values that a call may be made with, if nothing else speaks against it; newest first.
@@ -271,7 +283,7 @@ impl Entry {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::key::{Plaintext, SealingKey};
+    use crate::key::{CredentialEnd, Plaintext, SealingKey, revoked_until};
 
     const STORED: &str = r#"{"format":1,"owner":{"namespace":"shop","name":"billing","uid":"8f1c"},"lastSerial":1,"current":{"id":"7hx3k9m2pq4d","prefix":"kw","serial":1,"issuedAt":"2026-11-22T10:00:00Z","hash":"$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA","tag":"1:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=","sealed":"AQID"}}"#;
 
@@ -340,6 +352,54 @@ mod tests {
         let one_more = many.rotated(next(9, 6));
         let serials = one_more.credentials().map(|c| c.serial).collect::<Vec<_>>();
         assert_eq!(serials, [9, 8, 7, 6, 5, 4], "of six the one that retires first ends");
+    }
+
+    #[test]
+    fn ended_credential_stays_ended_whatever_the_limits() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let entry = Entry::from_json(STORED.as_bytes()).unwrap();
+        let revoked = |before: &str| Limits { revoke_before: Some(at(before)), ..Limits::default() };
+        let aged = |minutes| Limits { max_lifetime: Some(Duration::from_mins(minutes)), ..Limits::default() };
+        let now = at("2026-11-22T10:30:00Z");
+        assert_eq!(entry.ending(&Limits::default(), now), None);
+        assert_eq!(entry.ending(&revoked("2026-11-22T09:59:59.999Z"), now), None, "issued later");
+        assert_eq!(entry.ending(&aged(31), now), None, "young enough");
+        let end = |limits: &Limits| entry.ending(limits, now).unwrap();
+        assert_eq!(end(&revoked("2026-11-22T10:00:00Z")).current.ended, Some(CredentialEnd::Revoked), "in that second");
+        assert_eq!(end(&aged(30)).current.ended, Some(CredentialEnd::Expired));
+        let ended = end(&revoked("2027-01-01T00:00:00Z"));
+        assert_eq!(ended.current.ended, Some(CredentialEnd::Revoked), "in advance");
+        for limits in [Limits::default(), aged(1), revoked("2026-11-22T10:00:00Z")] {
+            assert_eq!(ended.ending(&limits, now), None, "{limits:?}");
+        }
+        let read = Entry::from_json(&ended.to_json().unwrap()).unwrap();
+        assert_eq!(read.current.ended, Some(CredentialEnd::Revoked));
+    }
+
+    #[test]
+    fn rotation_drops_an_ended_credential_first() {
+        let at = |second: i64| Timestamp::from_second(second).unwrap();
+        let secret = || Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+        let mut entry = Entry::from_json(STORED.as_bytes()).unwrap().delivered(secret(), Duration::ZERO, at(0));
+        for serial in 2..=6 {
+            let next = Credential { serial, delivered_at: None, ..entry.current.clone() };
+            entry = entry.rotated(next).delivered(secret(), Duration::from_hours(serial), at(100));
+        }
+        entry.retiring[1].ended = Some(CredentialEnd::Revoked);
+        let next = entry.rotated(Credential { serial: 7, ..entry.current.clone() });
+        assert_eq!(next.credentials().map(|c| c.serial).collect::<Vec<_>>(), [7, 6, 5, 3, 2, 1]);
+    }
+
+    #[test]
+    fn second_of_a_revocation_is_covered_whole() {
+        for (before, until) in [
+            ("2026-11-22T10:00:00Z", "2026-11-22T10:00:01Z"),
+            ("2026-11-22T10:00:00.999999999Z", "2026-11-22T10:00:01Z"),
+            ("1969-12-31T23:59:59.5Z", "1970-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(revoked_until(before.parse().unwrap()), until.parse::<Timestamp>().unwrap(), "{before}");
+        }
+        assert_eq!(revoked_until(Timestamp::MAX), Timestamp::MAX);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod seal;
 mod site_id;
 mod tag;
 
-pub use credential::{Credential, Minting};
+pub use credential::{Credential, CredentialEnd, Limits, Minting, revoked_until};
 pub use entry::{Cloned, Delivery, Ended, Entry, EntryError, MOST_RETIRING, Owner};
 pub use hash::{HashError, Hasher, verify};
 pub use id::KeyId;

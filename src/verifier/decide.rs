@@ -11,7 +11,7 @@ use super::live::Live;
 use super::question::{Need, Question};
 use super::subject::{Account, Nanos, Site, nanos};
 use crate::access::Grant;
-use crate::key::KeyId;
+use crate::key::{CredentialEnd, KeyId};
 
 /// The answer. Its default is a deny.
 #[derive(Default)]
@@ -108,12 +108,13 @@ fn judge(live: &Live, account: &Account, question: &Question, now: Timestamp) ->
     if live.disabled {
         return Code::Disabled;
     }
-    if is_over(live.ends) || is_over(live.outlives(ceiling)) {
+    let is_too_old = live.ended == Some(CredentialEnd::Expired) || is_over(live.outlives(ceiling));
+    if is_over(live.ends) || is_too_old {
         // Only the value may have ended, while its key has not.
-        let has_expired = live.subject.expires_at().is_some_and(|at| at <= now) || is_over(live.outlives(ceiling));
+        let has_expired = live.subject.expires_at().is_some_and(|at| at <= now) || is_too_old;
         return if has_expired { Code::Expired } else { Code::Retired };
     }
-    if live.revoked {
+    if live.ended == Some(CredentialEnd::Revoked) {
         return Code::Revoked;
     }
     if !question.accepts(live.cell().full_name()) {

@@ -181,11 +181,12 @@ impl Index {
             let mut value = Value::read(credential, cloned.as_ref(), pepper.as_deref());
             // What was proven of a value stays proven while its record is the same; a relist brings every entry again.
             let before = self.values.find(credential.id.bits());
-            if let Some(before) = before.get().filter(|slot| slot.uid() == uid_print).map(Slot::value)
-                && value.record().is_some()
-                && value.record() == before.record()
-            {
-                value.tag = before.tag;
+            if let Some(before) = before.get().filter(|slot| slot.uid() == uid_print).map(Slot::value) {
+                if value.record().is_some() && value.record() == before.record() {
+                    value.tag = before.tag;
+                }
+                // A revocation that was seen in the spec outlasts its removal, in whichever order the watches bring the two.
+                value.ended = value.ended.or(before.ended);
             }
             let slot = sources.slot(uid_print, owner, value);
             self.put(&mut sources, uid_print, credential.id, slot);

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use super::activity::usage::Usage;
 use super::subject::{Account, AccountCell, Ceiling, Granted, NEVER, Nanos, Subject, nanos, timestamp};
 use crate::access::{AccessLevel, Scope};
-use crate::key::{Credential, Pepper, Tag};
+use crate::key::{Credential, CredentialEnd, Pepper, Tag};
 
 /// A value as its entry records it.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub(super) struct Value {
     pub(super) tag: Tag,
     pub(super) issued: Nanos,
     pub(super) rest: Option<Arc<Rest>>,
+    /// End for good, recorded in the entry or seen in a spec of the ApiKey.
+    pub(super) ended: Option<CredentialEnd>,
 }
 
 /// What most values do not have.
@@ -44,7 +46,12 @@ impl Value {
             cloned: cloned.cloned(),
         };
         let is_there = rest.retires != NEVER || rest.record.is_some() || rest.cloned.is_some();
-        Self { tag: credential.tag, issued: nanos(credential.issued_at), rest: is_there.then(|| Arc::new(rest)) }
+        Self {
+            tag: credential.tag,
+            issued: nanos(credential.issued_at),
+            rest: is_there.then(|| Arc::new(rest)),
+            ended: credential.ended,
+        }
     }
 
     /// From when on a newer value has taken its place.
@@ -85,15 +92,16 @@ pub struct Live {
     pub(super) disabled: bool,
     /// The platform has suspended the ApiKey.
     pub(super) suspended: bool,
-    /// It was issued before `spec.rotation.revokeBefore`.
-    pub(super) revoked: bool,
+    /// End for good. It stays although `spec.rotation.revokeBefore` is removed before the operator's record of it is here.
+    pub(super) ended: Option<CredentialEnd>,
 }
 
 impl Live {
     pub(super) fn new(value: Value, subject: Arc<Subject>, suspended: bool) -> Self {
         let expires = subject.expires_at().map_or(NEVER, nanos);
         let ends = expires.min(value.retires());
-        let Value { tag, issued, rest } = value;
+        let Value { tag, issued, rest, ended } = value;
+        let is_revoked = issued < subject.revoked_until();
         let mut live = Self {
             tag,
             issued,
@@ -104,7 +112,7 @@ impl Live {
             level: None,
             disabled: subject.disabled,
             suspended,
-            revoked: issued < subject.revoke_before(),
+            ended: ended.or(is_revoked.then_some(CredentialEnd::Revoked)),
             usage: None,
             subject,
         };
@@ -114,7 +122,7 @@ impl Live {
 
     /// The value, without its ApiKey.
     pub(super) fn value(&self) -> Value {
-        Value { tag: self.tag, issued: self.issued, rest: self.rest.clone() }
+        Value { tag: self.tag, issued: self.issued, rest: self.rest.clone(), ended: self.ended }
     }
 
     /// Its ApiKey.

@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 
 use super::told::Told;
 use crate::access::Grant;
-use crate::key::SiteId;
+use crate::key::{SiteId, revoked_until};
 
 /// What tells two objects apart, in as many bytes however long their names are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,7 +130,7 @@ const _: () = assert!(size_of::<Subject>() + 16 <= 112);
 struct Extras {
     display_name: Option<Box<str>>,
     metadata: BTreeMap<String, String>,
-    revoke_before: Option<Nanos>,
+    revoked_until: Option<Nanos>,
     expires_at: Option<Timestamp>,
 }
 
@@ -150,10 +150,10 @@ impl From<Grant> for Granted {
 impl Subject {
     pub(super) fn new(key: Key, account: Arc<AccountCell>) -> Self {
         let Key { uid, generation, namespace: _, name, account: _, grant, disabled, expires_at, .. } = key;
-        let revoke_before = key.revoke_before.map(nanos);
-        let extras = Extras { display_name: key.display_name, metadata: key.metadata, revoke_before, expires_at };
+        let revoked_until = key.revoke_before.map(|before| nanos(revoked_until(before)));
+        let extras = Extras { display_name: key.display_name, metadata: key.metadata, revoked_until, expires_at };
         let is_plain = extras.display_name.is_none() && extras.metadata.is_empty();
-        let has_extras = !is_plain || revoke_before.is_some() || expires_at.is_some();
+        let has_extras = !is_plain || revoked_until.is_some() || expires_at.is_some();
         Self {
             uid,
             account,
@@ -205,9 +205,9 @@ impl Subject {
         self.extras.as_ref()?.expires_at
     }
 
-    /// Values that were issued before this are refused.
-    pub(super) fn revoke_before(&self) -> Nanos {
-        self.extras.as_ref().and_then(|extras| extras.revoke_before).unwrap_or(Nanos::MIN)
+    /// Moment from which on issued values are not covered by `spec.rotation.revokeBefore`.
+    pub(super) fn revoked_until(&self) -> Nanos {
+        self.extras.as_ref().and_then(|extras| extras.revoked_until).unwrap_or(Nanos::MIN)
     }
 }
 

@@ -20,7 +20,7 @@ pub static OLD: LazyLock<String> = LazyLock::new(mint);
 /// The newest value of the same key.
 pub static NEW: LazyLock<String> = LazyLock::new(mint);
 
-const UID: &str = "uid-0";
+pub const UID: &str = "uid-0";
 
 #[derive(Clone, Debug)]
 pub struct Facts {

@@ -187,7 +187,7 @@ fn passes(facts: &Facts) -> bool {
         && is_before(facts.expires_at)
         && is_before(by_age)
         && is_before(facts.retires_at)
-        && facts.revoke_before.is_none_or(|before| before <= facts.issued_at)
+        && facts.revoke_before.is_none_or(|before| before.as_second() < facts.issued_at.as_second())
         && (facts.accounts.is_empty() || facts.accounts.contains("shop/acme"))
         && permits
 }

@@ -212,14 +212,20 @@ fn a_value_that_would_be_revoked_in_advance_is_minted_at_that_moment_and_not_bef
     let moment = world.now + seconds(100);
     world.wish.revoke_before = Some(moment);
     world.wish.revision = Some(1);
+    assert_eq!(plan(&world).actions, [Action::NoteEnds], "the value that is there has ended");
+    rest(&mut world);
     let waiting = plan(&world);
     assert_eq!(waiting.problem.as_ref().map(|problem| problem.reason), Some(Reason::RevokedInAdvance));
     assert_eq!((&waiting.actions[..], waiting.next), (&[][..], Some(moment)));
     assert_eq!(world.seen().plan(just_before(moment)), waiting);
     world.now = moment;
+    let in_that_second = plan(&world);
+    let next_second = moment + seconds(1);
+    assert_eq!((in_that_second.problem, in_that_second.next), (None, Some(next_second)));
+    world.now = next_second;
     rest(&mut world);
     assert_eq!(world.entry().last_serial, 2);
-    assert!(world.entry().current.issued_at >= moment, "it is not revoked itself");
+    assert_eq!(world.entry().current.issued_at, next_second, "it is not revoked itself");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Which entry may follow which: held at every swap.
 
 use keywright::api::REVISION_STEP;
-use keywright::key::{Credential, Delivery, Ended, Entry, MOST_RETIRING};
+use keywright::key::{Credential, CredentialEnd, Delivery, Ended, Entry, MOST_RETIRING};
 use keywright::operator::api_key::facts::Presence;
 
 use super::operator::Operator;
@@ -17,6 +17,12 @@ pub fn hold_history(before: Option<&Entry>, next: &Entry, by: &Operator) {
     };
     assert_eq!(next.cloned, before.cloned, "resolved once");
     assert!(next.revision >= before.revision);
+    for (was, is) in same_serials(before, next) {
+        assert!(was.ended.is_none() || is.ended == was.ended, "an end is for good");
+    }
+    if let Some(ends) = ends(before, next) {
+        return hold_ends(before, next, &ends, by);
+    }
     if next.last_serial != before.last_serial {
         hold_minting(before, next, by);
     } else if before.undelivered().is_some() && next.undelivered().is_none() {
@@ -38,6 +44,40 @@ pub fn hold_history(before: Option<&Entry>, next: &Entry, by: &Operator) {
     }
 }
 
+/// Each credential that both entries have.
+fn same_serials<'e>(before: &'e Entry, next: &'e Entry) -> impl Iterator<Item = (&'e Credential, &'e Credential)> {
+    next.credentials().filter_map(|is| Some((before.credentials().find(|was| was.serial == is.serial)?, is)))
+}
+
+/// The credentials that the change ends, with their ends; none where it ends none.
+fn ends(before: &Entry, next: &Entry) -> Option<Vec<(Credential, CredentialEnd)>> {
+    let new = same_serials(before, next).filter(|(was, _)| was.ended.is_none());
+    let ends: Vec<_> = new.filter_map(|(was, is)| Some((was.clone(), is.ended?))).collect();
+    (!ends.is_empty()).then_some(ends)
+}
+
+fn hold_ends(before: &Entry, next: &Entry, ends: &[(Credential, CredentialEnd)], by: &Operator) {
+    let mut undone = next.clone();
+    for credential in std::iter::once(&mut undone.current).chain(&mut undone.retiring) {
+        if ends.iter().any(|(ended, _)| ended.serial == credential.serial) {
+            credential.ended = None;
+        }
+    }
+    assert_eq!(&undone, before, "nothing else changes");
+    for (credential, end) in ends {
+        match end {
+            CredentialEnd::Revoked => {
+                let revoke_before = by.seen.key.spec.revoke_before().expect("a revocation");
+                assert!(credential.issued_at.as_second() <= revoke_before.as_second(), "it covers the value");
+            }
+            CredentialEnd::Expired => {
+                let lifetime = by.seen.account.as_ref().and_then(|account| account.spec.max_lifetime());
+                assert!(credential.issued_at + lifetime.expect("a lifetime") <= by.now, "it is too old");
+            }
+        }
+    }
+}
+
 fn hold_minting(before: &Entry, next: &Entry, by: &Operator) {
     let spec = &by.seen.key.spec;
     assert_eq!(next.last_serial, before.last_serial + 1);
@@ -48,7 +88,8 @@ fn hold_minting(before: &Entry, next: &Entry, by: &Operator) {
     if expected.len() <= MOST_RETIRING {
         assert_eq!(next_retiring, expected, "all go on, each to its own time");
     } else {
-        let first = before.retiring.iter().min_by_key(|retiring| retiring.retires_at).unwrap();
+        let first =
+            before.retiring.iter().min_by_key(|retiring| (retiring.ended.is_none(), retiring.retires_at)).unwrap();
         let expected: Vec<&Credential> = expected.into_iter().filter(|value| value.serial != first.serial).collect();
         assert_eq!(next_retiring, expected, "of too many the one that retires first ends");
     }
@@ -56,7 +97,8 @@ fn hold_minting(before: &Entry, next: &Entry, by: &Operator) {
     let due = |interval| before.current.issued_at.checked_add(interval).unwrap() <= by.now;
     assert!(is_raised || spec.rotation_interval().is_some_and(due), "nobody asked for serial {}", next.last_serial);
     assert_eq!(next.revision, if is_raised { spec.revision() } else { before.revision });
-    assert!(spec.revoke_before().is_none_or(|at| at <= next.current.issued_at), "revoked before it was made");
+    let issued = next.current.issued_at.as_second();
+    assert!(spec.revoke_before().is_none_or(|at| at.as_second() < issued), "revoked before it was made");
 }
 
 fn hold_delivery(before: &Entry, next: &Entry, by: &Operator) {

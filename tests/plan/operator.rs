@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use jiff::Timestamp;
 use keywright::api::Reason;
 use keywright::key::{Delivery, Ended, Entry, Minting};
-use keywright::operator::api_key::plan::Action;
+use keywright::operator::api_key::plan::{Action, limits};
 
 use super::world::{Object, Read, Refusal, Seen, UID, World};
 
@@ -96,6 +96,14 @@ impl Operator {
                     match world.write(read.entry.last_serial, Some(value)) {
                         Ok(written) => Phase::Mark(read, written, actions),
                         Err(_) => return Step::Blocked,
+                    }
+                }
+                (Some(Action::NoteEnds), Some(read)) => {
+                    let limits = limits(&self.seen.key, self.seen.account.as_ref());
+                    let next = read.entry.ending(&limits, self.now).expect("planned where something ends");
+                    match world.swap(Some(&read), &next, &self) {
+                        Some(read) => Phase::Do(Some(read), actions),
+                        None => return self.again(world),
                     }
                 }
                 (Some(Action::NoteRemoved), Some(read)) => match self.end(&read, Ended::Removed, world) {

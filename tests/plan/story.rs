@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use keywright::api::{REVISION_STEP, Reason};
 use keywright::key::{Ended, Entry, MOST_RETIRING};
 use keywright::operator::api_key::facts::Source;
-use keywright::operator::api_key::plan::Action;
+use keywright::operator::api_key::plan::{Action, limits};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -153,7 +153,7 @@ fn happen(world: &mut World, at_work: &mut [Option<Operator>], event: &Event) {
         Event::Revision(revision) => world.wish.revision = *revision,
         Event::Interval(interval) => world.wish.interval = *interval,
         Event::Overlap(overlap) => world.wish.overlap = *overlap,
-        Event::RevokeBefore(at) => world.wish.revoke_before = from_now(at),
+        Event::RevokeBefore(at) => world.revoke_before(from_now(at)),
         Event::ExpiresAt(at) => world.wish.expires_at = from_now(at),
         Event::Once(once) => world.wish.once = *once,
         Event::Disabled(disabled) => world.wish.disabled = *disabled,
@@ -272,6 +272,8 @@ pub fn hold_at_rest(before: &World, world: &World, is_free: bool) {
     let plan = world.seen().plan(world.now);
     let is_honourable = is_honourable(world);
     let is_problem = |reason| plan.problem.as_ref().is_some_and(|problem| problem.reason == reason);
+    let second = world.now.as_second();
+    let in_its_second = world.wish.revoke_before.is_some_and(|at| at <= world.now && at.as_second() == second);
     let (in_advance, oversteps) = (is_problem(Reason::RevokedInAdvance), is_problem(Reason::RevisionTooHigh));
     // Only a key that was never issued anything waits for its date to be moved.
     let expired = is_problem(Reason::Expired) && world.read().is_none();
@@ -282,7 +284,9 @@ pub fn hold_at_rest(before: &World, world: &World, is_free: bool) {
         assert!(!secret.ours || secret.immutable);
         return hold_secret(world, &world.entry());
     }
-    let Some(read) = world.read() else { return assert!(!is_honourable || in_advance || oversteps || expired) };
+    let Some(read) = world.read() else {
+        return assert!(!is_honourable || in_advance || in_its_second || oversteps || expired);
+    };
     let entry = read.entry;
     if !is_honourable {
         let serial = before.read().map(|read| read.entry.last_serial);
@@ -290,7 +294,9 @@ pub fn hold_at_rest(before: &World, world: &World, is_free: bool) {
         return hold_secret(world, &entry);
     }
     assert!(entry.undelivered().is_none());
-    if !in_advance {
+    let limits = limits(&key, world.account().as_ref());
+    assert_eq!(entry.ending(&limits, world.now), None, "every end is recorded");
+    if !in_advance && !in_its_second {
         let is_refused = key.spec.revision() > entry.revision + REVISION_STEP;
         assert_eq!(oversteps, is_refused);
         assert!(is_refused || entry.revision >= key.spec.revision(), "the revision that was asked for");

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use keywright::access::AccessLevel;
 use keywright::api::{Account, ApiKey};
 use keywright::key::{
-    Cloned, Credential, Ended, Entry, Minting, Owner, Parsed, Pepper, Plaintext, SealingKey, Tag, parse,
+    Cloned, Credential, Ended, Entry, Limits, Minting, Owner, Parsed, Pepper, Plaintext, SealingKey, Tag, parse,
 };
 use keywright::operator::api_key::facts::{Facts, Presence, Source};
 use keywright::operator::api_key::plan::{Plan, plan};
@@ -287,6 +287,7 @@ impl World {
             issued_at: self.now,
             delivered_at: None,
             retires_at: None,
+            ended: None,
             hash: "$argon2id$".into(),
             tag,
             sealed: Some(SEALING_KEY.seal(&plaintext, minting.owner_uid, id).unwrap()),
@@ -354,6 +355,15 @@ impl World {
         let version = self.count();
         let uid = format!("foreign-{version}");
         self.secret = Some(Object { uid, version, ours: false, serial: 0, value: None, immutable: false });
+    }
+
+    /// The owner changes `revokeBefore`. The API server keeps the field until the entry has recorded its effect.
+    pub fn revoke_before(&mut self, to: Option<Timestamp>) {
+        let limits = Limits { revoke_before: self.wish.revoke_before, max_lifetime: None };
+        let is_recorded = self.read().is_none_or(|read| read.entry.ending(&limits, self.now).is_none());
+        if to >= self.wish.revoke_before || is_recorded {
+            self.wish.revoke_before = to;
+        }
     }
 
     /// All that may be compared between two runs: ids, tags and uids are random.

@@ -1,8 +1,13 @@
 //! `revokeBefore`: the answer to a leak.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
+use super::support::cluster::Cluster;
+use super::support::eventually;
+use super::support::keywright::Running;
+use super::support::space::{Space, neither};
 use super::{moment, record, rotate, rotated, run, status};
 
 /// Whole seconds, for a typed object keeps no fractions.
@@ -46,17 +51,23 @@ async fn a_revision_that_is_raised_with_the_revocation_gives_a_value_that_passes
 }
 
 #[tokio::test]
-async fn a_revocation_between_two_values_refuses_the_older_one_only() {
+async fn revocation_covers_the_second_of_an_issue() {
     let (space, both) = run().await;
     let old = space.ready_key("storefront").await;
+    let issued = moment(&record(&space).await["current"]["issuedAt"]).as_second();
+    eventually("the next second", async || if Timestamp::now().as_second() > issued { Ok(()) } else { Err("not yet") })
+        .await;
     let new = rotated(&space, &both, json!({"revision": 1, "overlap": "1h"}), 2).await;
     assert_eq!(both.verifier.code("scope=any", &old).await, "ok");
-    let issued = moment(&record(&space).await["current"]["issuedAt"]);
-    rotate(&space, json!({"revokeBefore": issued})).await;
+    // As status shows it: in whole seconds.
+    rotate(&space, json!({"revokeBefore": status(&space).await["credentials"][1]["issuedAt"]})).await;
     both.verifier.eventually_says("revoked", "scope=any", &old).await;
-    assert_eq!(both.verifier.code("scope=any", &new).await, "ok", "one issued at that very moment passes");
+    assert_eq!(both.verifier.code("scope=any", &new).await, "ok", "it was issued in a later second");
     space.until_observed("storefront").await;
     space.until_state_is("storefront", "Active").await;
+    let states: Vec<Value> =
+        status(&space).await["credentials"].as_array().unwrap().iter().map(|one| one["state"].clone()).collect();
+    assert_eq!(states, ["Active", "Revoked"]);
 }
 
 #[tokio::test]
@@ -73,7 +84,10 @@ async fn with_a_revocation_in_the_future_the_next_value_is_minted_when_it_has_co
     let new = space.value("storefront", "api-key").await;
     both.verifier.eventually_says("ok", "scope=any", &new).await;
     let issued = moment(&record(&space).await["current"]["issuedAt"]);
-    assert!(issued >= moment_of_revocation, "issued at {issued}, before {moment_of_revocation}");
+    assert!(
+        issued.as_second() > moment_of_revocation.as_second(),
+        "issued at {issued}, not after {moment_of_revocation}"
+    );
 }
 
 #[tokio::test]
@@ -86,20 +100,67 @@ async fn a_new_key_waits_for_a_revocation_in_the_future_too() {
     space.until_ready_is("storefront", "RevokedInAdvance").await;
     let key = space.until_serial("storefront", 1).await;
     let issued = moment(&space.record(&key).await["current"]["issuedAt"]);
-    assert!(issued >= moment_of_revocation, "issued at {issued}, before {moment_of_revocation}");
+    assert!(
+        issued.as_second() > moment_of_revocation.as_second(),
+        "issued at {issued}, not after {moment_of_revocation}"
+    );
     let value = space.value("storefront", "api-key").await;
     both.verifier.eventually_says("ok", "scope=any", &value).await;
 }
 
+/// Waits until status has recorded a revocation.
+async fn until_recorded(space: &Space) {
+    eventually("the revocation is recorded", async || match status(space).await["revokedBefore"].as_str() {
+        Some(_) => Ok(()),
+        None => Err("it is not"),
+    })
+    .await;
+}
+
 #[tokio::test]
-async fn a_revocation_that_is_taken_back_gives_its_values_back() {
+async fn revoked_value_stays_revoked_without_revoke_before() {
     let (space, both) = run().await;
-    let value = space.ready_key("storefront").await;
-    rotate(&space, json!({"revokeBefore": in_seconds(3600)})).await;
-    both.verifier.eventually_says("revoked", "scope=any", &value).await;
-    rotate(&space, json!({"revokeBefore": null})).await;
-    both.verifier.eventually_says("ok", "scope=any", &value).await;
-    space.until_state_is("storefront", "Active").await;
+    let old = space.ready_key("storefront").await;
+    for revoke_before in [Timestamp::now(), in_seconds(3600)] {
+        rotate(&space, json!({"revokeBefore": revoke_before})).await;
+        both.verifier.eventually_says("revoked", "scope=any", &old).await;
+        until_recorded(&space).await;
+        rotate(&space, json!({"revokeBefore": null})).await;
+        space.until_observed("storefront").await;
+        assert_eq!(both.verifier.code("scope=any", &old).await, "revoked");
+        space.until_state_is("storefront", "Expired").await;
+        assert_eq!(record(&space).await["current"]["ended"], "revoked");
+    }
+    let fresh = Running::verifier(Cluster::shared().await, &[]).await.unwrap().ready().await;
+    assert_eq!(fresh.code("scope=any", &old).await, "revoked", "a verifier that never saw the field");
+    fresh.process.terminate().unwrap();
+    let new = rotated(&space, &both, json!({"revision": 1}), 2).await;
+    assert_ne!(new, old);
+    assert_eq!(both.verifier.code("scope=any", &old).await, "revoked");
+}
+
+#[tokio::test]
+async fn revoke_before_stays_in_the_spec_until_it_is_recorded() {
+    let cluster = Cluster::shared().await;
+    let space = Space::new(cluster).await;
+    let nobody = neither().await;
+    let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+    space.ready_key("storefront").await;
+    drop(operator);
+    rotate(&space, json!({"revokeBefore": "2026-11-22T10:00:00.5Z"})).await;
+    let remove = json!({"spec": {"rotation": {"revokeBefore": null}}});
+    let try_to = async |patch: &Value| {
+        space.keys().patch("storefront", &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    };
+    let earlier = json!({"spec": {"rotation": {"revokeBefore": "2026-11-22T10:00:00Z"}}});
+    for patch in [&remove, &earlier, &json!({"spec": {"rotation": null}})] {
+        let refusal = try_to(patch).await.unwrap_err().to_string();
+        assert!(refusal.contains("keep it until status.revokedBefore has it"), "{patch}: {refusal}");
+    }
+    let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+    until_recorded(&space).await;
+    try_to(&remove).await.unwrap();
+    drop(nobody);
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ pub fn credential(text: &str, serial: u64, issued_at: Timestamp) -> Credential {
         issued_at,
         delivered_at: None,
         retires_at: None,
+        ended: None,
         hash: record_of(text),
         tag: pepper().tag_presented(&presented(text)).unwrap(),
         sealed: None,

@@ -8,7 +8,7 @@ use super::adopt::owner;
 use super::events;
 use super::facts::{Facts, Presence, Problem};
 use super::observe;
-use super::plan::Action;
+use super::plan::{Action, limits};
 use crate::api::{ApiKey, Reason, SecretItem, names};
 use crate::key::{Cloned, Credential, Ended, Entry, EntryError, Minting, Plaintext};
 use crate::operator::context::Context;
@@ -72,6 +72,13 @@ pub async fn execute(
             (Action::NoteSeen, Some(stored)) => {
                 outcome.entry = Some(note_seen(context, facts.key, &stored).await?);
             }
+            (Action::NoteEnds, Some(stored)) => {
+                let limits = limits(facts.key, facts.account);
+                outcome.entry = Some(match stored.entry.ending(&limits, (context.now)()) {
+                    Some(next) => context.entries.replace(&stored, &next).await?,
+                    None => stored,
+                });
+            }
             (Action::NoteRemoved, Some(stored)) => {
                 let removed = stored.entry.ended(Ended::Removed);
                 outcome.entry = Some(context.entries.replace(&stored, &removed).await?);
@@ -86,7 +93,7 @@ pub async fn execute(
                 }
             },
             // The plan and the entry do not fit together: somebody changed it.
-            (Action::Deliver | Action::NoteSeen | Action::NoteRemoved | Action::Conceal, None) => {
+            (Action::Deliver | Action::NoteSeen | Action::NoteEnds | Action::NoteRemoved | Action::Conceal, None) => {
                 return Err(StoreError::Lost.into());
             }
         }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::facts::{Facts, Presence, Problem};
 use super::honour;
 use crate::api::{Account, ApiKey, REVISION_STEP, Reason};
-use crate::key::{Cloned, Credential, Ended, Entry};
+use crate::key::{Cloned, Credential, Ended, Entry, Limits, revoked_until};
 
 /// One thing to do. They are done in order; each is safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Action {
     Deliver,
     /// Note in the entry which Secret is the one that was delivered before a restore.
     NoteSeen,
+    /// Record in the entry which credentials have ended for good.
+    NoteEnds,
     /// Note in the entry that somebody deleted the Secret.
     NoteRemoved,
     /// Note in the entry that the value was shown for its time, and blank and delete its Secret.
@@ -61,6 +63,10 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
         // The next value may wait for long; what was shown for its time does not.
         actions.insert(0, Action::Conceal);
     }
+    // First, because the API server keeps revokeBefore until it is recorded.
+    if facts.entry.is_some_and(|entry| entry.ending(&limits(facts.key, facts.account), now).is_some()) {
+        actions.insert(0, Action::NoteEnds);
+    }
     Plan { actions, problem, next: deadline(facts, now) }
 }
 
@@ -88,9 +94,14 @@ fn value(facts: &Facts<'_>, cloned: Option<Cloned>, now: Timestamp) -> Result<Ve
             format!("spec.expiresAt is {expired}, which is past, so no value is minted; move it forward or remove it");
         return Err(Problem::new(Reason::Expired, message));
     }
-    if facts.key.spec.revoke_before().is_some_and(|before| before > now) {
+    let revoke_before = facts.key.spec.revoke_before();
+    if revoke_before.is_some_and(|before| before > now) {
         let message = "spec.rotation.revokeBefore lies in the future, and a value minted now would be refused; the next one is minted at that moment";
         return Err(Problem::new(Reason::RevokedInAdvance, message));
+    }
+    // The rest of its second is over soon.
+    if revoke_before.is_some_and(|before| revoked_until(before) > now) {
+        return Ok(Vec::new());
     }
     Ok(vec![Action::Mint { serial, revision, cloned }, Action::Deliver])
 }
@@ -121,6 +132,12 @@ fn is_rotation_due(key: &ApiKey, entry: &Entry, now: Timestamp) -> bool {
     let lives = key.spec.expiry().is_none_or(|at| at > now);
     let interval = || interval_ends(key, &entry.current).is_some_and(|at| at <= now);
     key.spec.raises(entry.revision) || (lives && interval())
+}
+
+/// Returns the limits that end the credentials of a key.
+pub fn limits(key: &ApiKey, account: Option<&Account>) -> Limits {
+    let max_lifetime = account.and_then(|account| account.spec.max_lifetime());
+    Limits { revoke_before: key.spec.revoke_before(), max_lifetime }
 }
 
 /// When the interval asks for the next value, if the key lives until then.
@@ -166,8 +183,7 @@ fn concealed_at(key: &ApiKey, entry: &Entry) -> Option<Timestamp> {
 
 /// When the key's current value ends by itself: with the key, or by the age that its account allows.
 pub fn ends_at(key: &ApiKey, account: Option<&Account>, current: Option<&Credential>) -> Option<Timestamp> {
-    let lifetime = account.and_then(|account| account.spec.max_lifetime());
-    let value_ends = current.and_then(|current| after(current.issued_at, lifetime?));
+    let value_ends = current.and_then(|current| limits(key, account).outlived_at(current));
     key.spec.expiry().into_iter().chain(value_ends).min()
 }
 
@@ -198,10 +214,14 @@ pub fn deadline(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
         warned_at,
         current.and_then(|current| interval_ends(key, current)),
         key.spec.revoke_before(),
+        key.spec.revoke_before().map(revoked_until),
         shown,
     ]
     .into_iter()
-    .chain(entry.into_iter().flat_map(|entry| &entry.retiring).map(|retiring| retiring.retires_at))
+    .chain(entry.into_iter().flat_map(|entry| &entry.retiring).flat_map(|retiring| {
+        let outlived_at = limits(key, account).outlived_at(retiring).filter(|_| retiring.ended.is_none());
+        [retiring.retires_at, outlived_at]
+    }))
     .flatten()
     .filter(|at| *at > now)
     .min()

@@ -9,14 +9,14 @@ use super::available;
 use super::events;
 use super::facts::{Facts, Problem};
 use super::honour;
-use super::plan::{ends_at, warning};
+use super::plan::{limits, warning};
 use crate::access::AccessLevel;
 use crate::api::{
     Access, Account, ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SUSPENDED, Conditions,
-    CredentialStatus, Reason, State, Suspension,
+    CredentialState, CredentialStatus, Reason, State, Suspension,
 };
 use crate::apiserver::Collection;
-use crate::key::{Credential, Delivery, Entry};
+use crate::key::{Credential, CredentialEnd, Delivery, Entry, revoked_until};
 use crate::operator::context::Context;
 use crate::operator::enforcement::{self, Standing};
 use crate::operator::write;
@@ -53,7 +53,8 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
             .map(|(delivery, _)| delivery.name.clone()),
         access: access(key, account, entry),
         highest_revision: entry.map(|entry| entry.revision).filter(|revision| *revision > 0),
-        credentials: entry.map(|entry| credentials(entry, now)).unwrap_or_default(),
+        revoked_before: revoked_before(facts, now),
+        credentials: entry.map(|entry| credentials(facts, entry, now)).unwrap_or_default(),
         observed_generation: key.metadata.generation,
         conditions: conditions(facts, said, before.conditions, now),
     }
@@ -91,25 +92,27 @@ fn conditions(facts: &Facts<'_>, said: &Said<'_>, before: Vec<Condition>, now: T
 }
 
 fn issued(facts: &Facts<'_>, delivery: &Delivery, now: Timestamp) -> String {
-    if facts.entry.is_some_and(|entry| is_revoked(facts.key, in_hand(entry))) {
-        return "every value is older than spec.rotation.revokeBefore and refused; raise spec.rotation.revision for a new one"
-            .to_owned();
+    let end = facts.entry.and_then(|entry| in_hand(entry).end(&limits(facts.key, facts.account), now));
+    match end {
+        Some(CredentialEnd::Revoked) => {
+            "the value was revoked by spec.rotation.revokeBefore and is refused for good; raise spec.rotation.revision for a new one"
+                .to_owned()
+        }
+        Some(CredentialEnd::Expired) => {
+            "the value became older than the account's maxKeyLifetime and is refused for good; raise spec.rotation.revision for a new one"
+                .to_owned()
+        }
+        None => format!("minted, and delivered in Secret {}", delivery.name),
     }
-    let ended = ends_at(facts.key, facts.account, facts.entry.map(in_hand)).is_some_and(|at| at <= now);
-    if ended && !is_past(facts.key, now) {
-        return "the value is older than the account's maxKeyLifetime and refused; raise spec.rotation.revision for a new one"
-            .to_owned();
-    }
-    format!("minted, and delivered in Secret {}", delivery.name)
 }
 
 fn state(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> State {
     let Facts { key, account, entry, .. } = *facts;
     let current = entry.map(in_hand);
-    let ended = ends_at(key, account, current).is_some_and(|at| at <= now);
+    let end = current.and_then(|current| current.end(&limits(key, account), now));
     if said.problem.is_some_and(|problem| is_invalid(problem.reason)) {
         State::Invalid
-    } else if ended || current.is_some_and(|current| is_revoked(key, current)) {
+    } else if end.is_some() || is_past(key, now) {
         State::Expired
     } else if said.suspension.is_some() {
         State::Suspended
@@ -168,8 +171,13 @@ fn is_invalid(reason: Reason) -> bool {
     }
 }
 
-fn is_revoked(key: &ApiKey, credential: &Credential) -> bool {
-    key.spec.revoke_before().is_some_and(|before| credential.issued_at < before)
+/// Returns `spec.rotation.revokeBefore` once every end that follows from it is recorded, rounded up to a whole second.
+fn revoked_before(facts: &Facts<'_>, now: Timestamp) -> Option<Time> {
+    let before = facts.key.spec.revoke_before()?;
+    let is_recorded = facts.entry.is_none_or(|entry| entry.ending(&limits(facts.key, None), now).is_none());
+    let second = whole_seconds(before);
+    let rounded_up = if second.0 < before { Time(revoked_until(before)) } else { second };
+    is_recorded.then_some(rounded_up)
 }
 
 /// Has the key itself expired?
@@ -187,12 +195,20 @@ fn access(key: &ApiKey, account: Option<&Account>, entry: Option<&Entry>) -> Opt
     Some(Access { level: in_force.level(), scopes })
 }
 
-fn credentials(entry: &Entry, now: Timestamp) -> Vec<CredentialStatus> {
+fn credentials(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Vec<CredentialStatus> {
+    let limits = limits(facts.key, facts.account);
     let accepted = entry.credentials().filter(|credential| credential.retires_at.is_none_or(|at| at > now));
     accepted
         .map(|credential| CredentialStatus {
             key_id: credential.id.to_string(),
             serial: i64::try_from(credential.serial).unwrap_or(i64::MAX),
+            state: Some(match credential.end(&limits, now) {
+                Some(CredentialEnd::Revoked) => CredentialState::Revoked,
+                Some(CredentialEnd::Expired) => CredentialState::Expired,
+                None if is_past(facts.key, now) => CredentialState::Expired,
+                None if credential.retires_at.is_some() => CredentialState::Retiring,
+                None => CredentialState::Active,
+            }),
             revision: Some(credential.revision).filter(|revision| *revision > 0),
             issued_at: whole_seconds(credential.issued_at),
             retires_at: credential.retires_at.map(whole_seconds),

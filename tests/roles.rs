@@ -96,7 +96,11 @@ async fn scene() -> (&'static Cluster, Space) {
     // No operator runs that would record it, and the table has it removed.
     let recorded = json!({"status": {"revokedBefore": "2099-01-01T00:00:00Z"}});
     space.keys().patch_status("storefront", &PatchParams::default(), &Patch::Merge(recorded)).await.unwrap();
-    admin.create(&one::<Suspension>("abuse", &suspensions::spec())).await.unwrap();
+    for (name, spec) in
+        [("abuse", suspensions::spec()), ("hold", suspensions::hold()), ("account-hold", suspensions::account_hold())]
+    {
+        admin.create(&one::<Suspension>(name, &spec)).await.unwrap();
+    }
     policies_act(cluster, &space).await;
     (cluster, space)
 }
@@ -113,6 +117,12 @@ async fn policies_act(cluster: &Cluster, space: &Space) {
         })
         .await;
     }
+    let owner = Person::new(cluster, Some("keywright-owner"), &space.name).await;
+    eventually("the policy of suspensions acts", async || {
+        let outcome = owner.delete("suspensions", "abuse").await;
+        Answer::Told("this Suspension is the platform's").check(&outcome)
+    })
+    .await;
 }
 
 /// Checks the refusal of a command.
@@ -144,7 +154,7 @@ async fn each_role_does_with_accounts_what_its_name_says_and_the_others_are_told
 }
 
 #[tokio::test]
-async fn the_platform_suspends_and_owners_and_admins_only_read_of_it() {
+async fn roles_suspend_on_their_own_behalf_only() {
     walk(suspensions::attempts()).await;
 }
 

@@ -8,6 +8,8 @@ mod absence;
 mod escape;
 #[path = "support/mod.rs"]
 mod support;
+#[path = "suspension/target.rs"]
+mod target;
 
 use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -108,10 +110,13 @@ async fn a_suspended_key_is_refused_its_owner_reads_why_and_lifted_it_passes_wit
     both.verifier.eventually_says("suspended", "scope=orders:write", &value).await;
     space.until_state_is("storefront", "Suspended").await;
     let condition = until_suspended_for(&space, "ak/storefront", Some("PaymentOverdue")).await.unwrap();
-    assert_eq!((condition.status.as_str(), condition.message.as_str()), ("True", WHY));
+    assert_eq!(
+        (condition.status.as_str(), condition.message.as_str()),
+        ("True", &*format!("suspended by the platform: {WHY}"))
+    );
     assert_eq!(condition.observed_generation, generation);
     let told = until_told(&space, "ApiKey", "storefront", "Suspended").await;
-    assert_eq!(told, ("Warning".to_owned(), WHY.to_owned()));
+    assert_eq!(told, ("Warning".to_owned(), format!("suspended by the platform: {WHY}")));
     let key = space.until("storefront", "Ready", "Issued").await;
     assert_eq!(key.metadata.generation, generation, "nothing was written into the owner's spec");
     assert_eq!(both.verifier.code("scope=orders:write", &other).await, "ok", "the other key of the account passes");
@@ -137,10 +142,17 @@ async fn a_suspended_account_is_refused_with_every_key_and_each_says_why() {
     }
     for object in ["acct/acme", "ak/one", "ak/two"] {
         let condition = until_suspended_for(&space, object, Some("PaymentOverdue")).await.unwrap();
-        assert_eq!((condition.status.as_str(), condition.message.as_str()), ("True", WHY), "{object}");
+        assert_eq!(
+            (condition.status.as_str(), condition.message.as_str()),
+            ("True", &*format!("suspended by the platform: {WHY}")),
+            "{object}"
+        );
     }
     space.until_state_is("one", "Suspended").await;
-    assert_eq!(until_told(&space, "ApiKey", "one", "Suspended").await, ("Warning".to_owned(), WHY.to_owned()));
+    assert_eq!(
+        until_told(&space, "ApiKey", "one", "Suspended").await,
+        ("Warning".to_owned(), format!("suspended by the platform: {WHY}"))
+    );
     // A key that comes later is no way around it.
     let third = space.ready_key("three").await;
     both.verifier.eventually_says("account_suspended", "scope=any", &third).await;
@@ -161,7 +173,10 @@ async fn the_owner_of_a_suspended_account_finds_events_at_the_account_too() {
     let (space, _both) = (space().await, both().await);
     space.account("acme", json!({"accessLevel": "Full"})).await;
     suspend(&space, "overdue", "Account", "acme").await;
-    assert_eq!(until_told(&space, "Account", "acme", "Suspended").await, ("Warning".to_owned(), WHY.to_owned()));
+    assert_eq!(
+        until_told(&space, "Account", "acme", "Suspended").await,
+        ("Warning".to_owned(), format!("suspended by the platform: {WHY}"))
+    );
     lift(&space, "overdue").await;
     assert_eq!(until_told(&space, "Account", "acme", "SuspensionLifted").await.0, "Normal");
 }

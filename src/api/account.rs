@@ -70,7 +70,7 @@ pub struct AccountSpec {
     #[x_kube(validation = Rule::new("self.all(x, self.exists_one(y, x == y))").message("resources must differ from each other"))]
     pub resources: Vec<String>,
 
-    /// People and workloads with a role in this namespace, while the account is alone in it.
+    /// People and workloads with a role in this namespace, unless an older account is in it. An owner cannot remove the last member with the role Owner.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub members: Vec<Member>,

@@ -12,6 +12,8 @@ pub const CONDITION_SECRET_AVAILABLE: &str = "SecretAvailable";
 
 /// The platform has suspended the key or its account. There only while it is true; the reason is the Suspension's.
 pub const CONDITION_SUSPENDED: &str = "Suspended";
+/// The target of a Suspension exists.
+pub const CONDITION_TARGET_FOUND: &str = "TargetFound";
 /// The key's current value is near its end. There only while it is true.
 pub const CONDITION_EXPIRING: &str = "Expiring";
 
@@ -76,7 +78,7 @@ pub enum Reason {
     Revealed,
     /// The current value is near its end.
     ExpiresSoon,
-    /// An Account with members shares its namespace with another.
+    /// An Account with members shares its namespace with an older one.
     MembersNeedOwnNamespace,
     /// The RoleBinding of the members is not ours to touch.
     MemberConflict,
@@ -98,6 +100,10 @@ pub enum Reason {
     VerifierUnreachable,
     /// Enforced is unknown: resourceVersions of this API server are no numbers.
     NotComparable,
+    /// TargetFound is true.
+    Found,
+    /// TargetFound is false, and Enforced unknown: there is no object of that kind and name in the namespace.
+    TargetNotFound,
 }
 
 impl Reason {
@@ -144,6 +150,8 @@ impl Reason {
             Reason::NoVerifier => "NoVerifier",
             Reason::VerifierUnreachable => "VerifierUnreachable",
             Reason::NotComparable => "NotComparable",
+            Reason::Found => "Found",
+            Reason::TargetNotFound => "TargetNotFound",
         }
     }
 }

@@ -20,7 +20,7 @@ pub use api_key::{
 };
 pub use condition::{
     CONDITION_ENFORCED, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CONDITION_SUSPENDED,
-    Conditions, Reason,
+    CONDITION_TARGET_FOUND, Conditions, Reason,
 };
 pub use crds::{CrdFile, crd_files};
 pub use namespaces::{Namespaces, OwnNamespaces, SameNamespace, namespace_name, watched_namespace};
@@ -28,5 +28,5 @@ pub use reference::reference;
 pub use status::{
     Access, AccountStatus, ApiKeyStatus, CredentialState, CredentialStatus, KeyCounts, State, SuspensionStatus,
 };
-pub use suspension::{Suspension, SuspensionSpec, Target, TargetKind};
+pub use suspension::{SuspendedBy, Suspension, SuspensionSpec, Target, TargetKind};
 pub use versions::{comparable, listed, versions};

@@ -177,7 +177,7 @@ pub struct SuspensionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// `Enforced`: every verifier goes by it.
+    /// `TargetFound`: the target exists. `Enforced`: every verifier refuses the target; Unknown while there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -1,4 +1,6 @@
-//! `Suspension`: the platform has disabled a key or an account on its owner's behalf.
+//! `Suspension`: the platform, or an owner, holds a key or an account apart from its own spec.
+
+use std::fmt;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,7 +11,7 @@ use super::SuspensionStatus;
 // Its own kind, because then plain RBAC decides who may create and lift it, no re-sync of the owner's manifests undoes
 // it, and deleting and re-creating the target does not escape it. Unknown fields are passed over here: whatever a later
 // version brings, the target stays refused.
-/// What the platform has suspended, and why.
+/// A hold on a key or an account, and its reason.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "keywright.dev",
@@ -20,12 +22,18 @@ use super::SuspensionStatus;
     derive = "PartialEq",
     shortname = "susp",
     category = "keywright",
-    doc = "The platform has disabled an API key or an account on its owner's behalf. While it exists the target is refused, whatever the target's own spec says, and also when that is deleted and created again.",
+    doc = "A hold on an API key or an account, by the platform or by its owner. While it exists every call of the target is refused, whatever the target's own spec contains, also after the target is deleted and created again. No sync of the target's manifests lifts it.",
     selectable = ".spec.target.kind",
     selectable = ".spec.target.name",
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.target.kind"),
     printcolumn(name = "Target", type_ = "string", json_path = ".spec.target.name"),
+    printcolumn(name = "By", type_ = "string", json_path = ".spec.by"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),
+    printcolumn(
+        name = "Found",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="TargetFound")].status"#
+    ),
     printcolumn(
         name = "Enforced",
         type_ = "string",
@@ -40,6 +48,11 @@ pub struct SuspensionSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("target cannot be changed: create another Suspension"))]
     pub target: Target,
 
+    /// Party that suspends, by default `Platform`. Owners, admins and key-writers create and lift Suspensions `by: Owner` of keys, owners also of their Account; all others take the ClusterRole keywright-platform. It cannot be changed.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("by cannot be changed: create another Suspension"))]
+    pub by: SuspendedBy,
+
     /// Why, in one word for programs, such as `PaymentOverdue`: it stands in the condition `Suspended` of the target.
     #[schemars(length(min = 1, max = 64), pattern("^[A-Za-z]([A-Za-z0-9_]*[A-Za-z0-9])?$"))]
     pub reason: String,
@@ -48,6 +61,16 @@ pub struct SuspensionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub message: Option<String>,
+}
+
+/// Party that suspends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum SuspendedBy {
+    /// The platform team, on the owner's behalf.
+    #[default]
+    Platform,
+    /// An owner, an admin or a key-writer of the namespace.
+    Owner,
 }
 
 /// What is suspended.
@@ -61,6 +84,16 @@ pub struct Target {
     pub name: String,
 }
 
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            TargetKind::ApiKey => "ApiKey",
+            TargetKind::Account => "Account",
+        };
+        write!(f, "{kind} {}", self.name)
+    }
+}
+
 /// What can be suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum TargetKind {
@@ -71,8 +104,15 @@ pub enum TargetKind {
 }
 
 impl SuspensionSpec {
-    /// Why, for the owner.
-    pub fn words(&self) -> &str {
-        self.message.as_deref().unwrap_or("suspended by the platform")
+    /// Returns the message of the condition `Suspended`: who suspends, and why.
+    pub fn words(&self) -> String {
+        let by = match self.by {
+            SuspendedBy::Platform => "the platform",
+            SuspendedBy::Owner => "its owner",
+        };
+        match &self.message {
+            Some(message) => format!("suspended by {by}: {message}"),
+            None => format!("suspended by {by}"),
+        }
     }
 }

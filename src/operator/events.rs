@@ -91,7 +91,7 @@ pub fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<News> {
             news.push(News { warning: true, reason: "Suspended".to_owned(), note: is.message });
         }
         (Some(_), None) => {
-            let note = "the platform has lifted the suspension".to_owned();
+            let note = "the suspension was lifted".to_owned();
             news.push(News { warning: false, reason: "SuspensionLifted".to_owned(), note });
         }
         (_, _) => {}

@@ -66,6 +66,7 @@ pub struct Router {
     suspensions: HashMap<String, SeenSuspension>,
     keys_of_account: Names,
     clones_of_key: Names,
+    suspensions_of_target: Names,
     accounts_in_namespace: HashMap<String, BTreeSet<String>>,
 }
 
@@ -98,6 +99,7 @@ struct SeenAccount {
 
 struct SeenSuspension {
     namespace: String,
+    name: String,
     target: Target,
     spec: u64,
     print: u64,
@@ -166,6 +168,9 @@ impl Router {
             wakes.push(Wake::Key(name.clone(), priority));
         }
         wakes.extend(self.clones_of_key.of(namespace, own).map(normal));
+        if before.is_none() {
+            wakes.extend(self.suspensions_of(TargetKind::ApiKey, &name));
+        }
         if before.is_none_or(|(_, state, _)| state != seen.state) {
             wakes.push(Wake::Counts((namespace.clone(), seen.account.clone())));
         }
@@ -196,6 +201,7 @@ impl Router {
             self.clones_of_key.remove(namespace, source, own);
         }
         let mut wakes: Vec<Wake> = self.clones_of_key.of(namespace, own).map(normal).collect();
+        wakes.extend(self.suspensions_of(TargetKind::ApiKey, name));
         wakes.extend([Wake::Counts((namespace.clone(), account)), Wake::KeyGone((namespace.clone(), uid))]);
         wakes
     }
@@ -231,6 +237,7 @@ impl Router {
         }
         if before.is_none() {
             wakes.extend(self.neighbours(&name));
+            wakes.extend(self.suspensions_of(TargetKind::Account, &name));
             self.accounts_in_namespace.entry(name.0).or_default().insert(name.1);
         }
         wakes
@@ -255,6 +262,7 @@ impl Router {
             names.remove(&name.1);
         }
         let mut wakes = self.neighbours(name);
+        wakes.extend(self.suspensions_of(TargetKind::Account, name));
         wakes.extend(self.keys_of_account.of(&name.0, &name.1).map(normal));
         wakes
     }
@@ -273,7 +281,9 @@ impl Router {
         let print = print(&(suspension.metadata.generation, &suspension.status));
         let mut wakes = self.suspended(&namespace, &target);
         let own = Wake::Suspension(full_name(suspension), Priority::Normal);
-        let seen = SeenSuspension { namespace, target, spec, print };
+        let name = suspension.name_any();
+        self.suspensions_of_target.add(&namespace, &target.to_string(), &name);
+        let seen = SeenSuspension { namespace, name, target, spec, print };
         let before = self.suspensions.insert(suspension.uid().unwrap_or_default(), seen);
         if before.as_ref().is_some_and(|before| before.spec == spec) {
             wakes.clear();
@@ -286,8 +296,15 @@ impl Router {
 
     /// A suspension was lifted.
     pub fn suspension_gone(&mut self, uid: &str) -> Vec<Wake> {
-        let gone = self.suspensions.remove(uid);
-        gone.map(|gone| self.suspended(&gone.namespace, &gone.target)).unwrap_or_default()
+        let Some(gone) = self.suspensions.remove(uid) else { return Vec::new() };
+        let SeenSuspension { namespace, name, target, .. } = &gone;
+        let is_of_name =
+            |other: &SeenSuspension| (&other.namespace, &other.name, &other.target) == (namespace, name, target);
+        // It may have been created anew before its deletion was seen.
+        if !self.suspensions.values().any(is_of_name) {
+            self.suspensions_of_target.remove(namespace, &target.to_string(), name);
+        }
+        self.suspended(namespace, target)
     }
 
     /// A list of suspensions is complete: what it did not name is gone.
@@ -295,6 +312,13 @@ impl Router {
         let there = self.suspensions.iter().filter(|(_, seen)| is_in(of, &seen.namespace));
         let gone = missing(there.map(|(uid, _)| (uid, uid)), uids);
         gone.iter().flat_map(|(uid, _)| self.suspension_gone(uid)).collect()
+    }
+
+    /// Wakes the suspensions of a target that appeared or went.
+    fn suspensions_of(&self, kind: TargetKind, (namespace, name): &FullName) -> Vec<Wake> {
+        let target = Target { kind, name: name.clone() }.to_string();
+        let suspensions = self.suspensions_of_target.of(namespace, &target);
+        suspensions.map(|name| Wake::Suspension(name, Priority::Normal)).collect()
     }
 
     fn suspended(&self, namespace: &str, target: &Target) -> Vec<Wake> {
@@ -309,7 +333,7 @@ impl Router {
         }
     }
 
-    /// Members count only where an account is alone in its namespace.
+    /// Of several accounts in a namespace only the oldest has members.
     fn neighbours(&self, (namespace, name): &FullName) -> Vec<Wake> {
         let names = self.accounts_in_namespace.get(namespace).into_iter().flatten();
         let others = names.filter(|other| *other != name).map(|other| (namespace.clone(), other.clone()));

@@ -57,13 +57,16 @@ impl Known {
         self.accounts.get(&ObjectRef::new(name).within(namespace))
     }
 
-    /// Why something is suspended, if it is. Of several the one whose name comes first.
+    /// Returns the Suspension of a target, if there is one. Of several the platform's comes first, then the first name.
     pub fn suspension(&self, namespace: &str, kind: TargetKind, name: &str) -> Option<Arc<Suspension>> {
         let concerns = |suspension: &Suspension| {
             let target = &suspension.spec.target;
             target.kind == kind && target.name == name && suspension.metadata.namespace.as_deref() == Some(namespace)
         };
-        self.suspensions.state_filter(concerns).into_iter().min_by_key(|suspension| suspension.name_any())
+        self.suspensions
+            .state_filter(concerns)
+            .into_iter()
+            .min_by_key(|suspension| (suspension.spec.by, suspension.name_any()))
     }
 }
 

@@ -44,9 +44,11 @@ impl Unreadables {
         self.all().get(&(kind, name.clone())).cloned()
     }
 
-    /// Returns true if a namespace contains an unreadable object of this kind.
-    pub fn is_any_in(&self, kind: Kind, namespace: &str) -> bool {
-        self.all().keys().any(|(of, name)| *of == kind && name.0 == namespace)
+    /// Returns the metadata of the unreadable objects of this kind in a namespace.
+    pub fn in_namespace(&self, kind: Kind, namespace: &str) -> Vec<ObjectMeta> {
+        let all = self.all();
+        let found = all.iter().filter(|((of, name), _)| *of == kind && name.0 == namespace);
+        found.map(|(_, unreadable)| unreadable.metadata.clone()).collect()
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<(Kind, FullName), Arc<Unreadable>>> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::offer::{Case, Offer, accepts, rejects, suspension};
 
+const BY_STAYS: &str = "by cannot be changed: create another Suspension";
 const TARGET_STAYS: &str = "target cannot be changed: create another Suspension";
 
 fn of(kind: &str, name: &str) -> Value {
@@ -25,6 +26,10 @@ pub fn rules() -> Vec<Case> {
         rejects(suspension(of("ApiKey", "a")).after(of("Account", "a")), TARGET_STAYS),
         accepts(suspension(json!({"reason": "Abuse", "message": "Call us."})).after(json!({"reason": "Leak"}))),
         accepts(suspension(json!({})).after(json!({"message": "Call us."}))),
+        accepts(suspension(json!({"by": "Owner"}))),
+        accepts(suspension(json!({"by": "Platform"})).after(json!({"by": "Platform"}))),
+        rejects(suspension(json!({"by": "Owner"})).after(json!({"by": "Platform"})), BY_STAYS),
+        rejects(suspension(json!({"by": "Platform"})).after(json!({"by": "Owner"})), BY_STAYS),
     ]
 }
 
@@ -50,6 +55,10 @@ pub fn bounds() -> Vec<Case> {
         ),
         rejects(suspension(json!({"until": "2099-01-01T00:00:00Z"})), r#"unknown field "spec.until""#),
         rejects(suspension(json!({})).without("reason"), "spec.reason: Required value"),
+        // By default it is the platform's.
+        rejects(suspension(json!({"by": "Owner"})).after(json!({})), BY_STAYS),
+        accepts(suspension(json!({"by": "Platform"})).after(json!({}))),
+        rejects(suspension(json!({"by": "Admin"})), r#"supported values: "Platform", "Owner""#),
         accepts(for_reason("a")),
         accepts(for_reason("Payment_overdue2")),
         accepts(for_reason(&"R".repeat(64))),

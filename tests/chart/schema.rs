@@ -143,7 +143,7 @@ fn policies_state_what_the_api_server_would_fill_in() {
         assert!(rules.iter().all(|rule| rule["scope"] == "*") && policy["spec"]["failurePolicy"] == "Fail", "{policy}");
         count += 1;
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 8);
 }
 
 #[test]

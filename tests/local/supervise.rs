@@ -44,7 +44,7 @@ async fn start() -> Result<(Cluster, Running, Running)> {
             let _ = std::fs::remove_file(&link);
             std::os::unix::fs::symlink(plane.bin.join(tool), link)?;
         }
-        Ok(Cluster { plane })
+        Ok(Cluster::on(plane))
     })
     .await?;
     phase("chart: helm upgrade --install keywright charts/keywright", async || cluster.install_chart()).await?;

@@ -1,39 +1,42 @@
-//! RBAC ends at the namespace, so members count only while their account is alone in it.
+//! RBAC ends at the namespace, so of several accounts in one only the oldest has members.
 
 use serde_json::json;
 
-use super::{ADMINS, OWNERS, town, user};
+use super::support::eventually;
+use super::{ADMINS, OWNERS, Town, town, user};
 
-#[tokio::test]
-async fn a_second_account_takes_the_members_their_roles_and_its_deletion_gives_them_back() {
-    let town = town().await;
-    town.account("acme", json!([user("Alice", "Owner"), user("Bob", "Admin")])).await;
-    town.until_bound(OWNERS, "acme", &["Alice"]).await;
-    town.until_bound(ADMINS, "acme", &["Bob"]).await;
-    town.account("globex", json!([])).await;
-    let told = town.until_ready_is("acme", "MembersNeedOwnNamespace").await;
-    assert!(told.contains("alone in its namespace"), "{told}");
-    town.until_gone(OWNERS).await;
-    town.until_gone(ADMINS).await;
-    town.until_ready_is("globex", "Accepted").await;
-    town.delete("globex").await;
-    town.until_bound(OWNERS, "acme", &["Alice"]).await;
-    town.until_bound(ADMINS, "acme", &["Bob"]).await;
-    town.until_ready_is("acme", "Accepted").await;
+/// Waits until accounts that are created from now on are younger than this one: the API server counts in seconds.
+async fn until_older(town: &Town, account: &str) {
+    let created = town.space.accounts().get(account).await.unwrap().metadata.creation_timestamp.unwrap().0;
+    eventually("the next second", async || {
+        if jiff::Timestamp::now().as_second() > created.as_second() { Ok(()) } else { Err("not yet") }
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn of_two_accounts_with_members_in_one_namespace_neither_has_any() {
+async fn older_account_keeps_its_members() {
+    let town = town().await;
+    town.account("zeta", json!([user("Alice", "Owner"), user("Bob", "Admin")])).await;
+    town.until_bound(OWNERS, "zeta", &["Alice"]).await;
+    until_older(&town, "zeta").await;
+    town.account("acme", json!([user("Mallory", "Owner")])).await;
+    let told = town.until_ready_is("acme", "MembersNeedOwnNamespace").await;
+    assert!(told.contains("Account zeta in this namespace is older"), "{told}");
+    town.until_ready_is("zeta", "Accepted").await;
+    town.until_bound(OWNERS, "zeta", &["Alice"]).await;
+    town.until_bound(ADMINS, "zeta", &["Bob"]).await;
+}
+
+#[tokio::test]
+async fn younger_account_gets_its_members_when_the_older_is_deleted() {
     let town = town().await;
     town.account("acme", json!([user("Alice", "Owner")])).await;
-    town.until_bound(OWNERS, "acme", &["Alice"]).await;
-    town.account("globex", json!([user("Mallory", "Owner")])).await;
-    town.until_ready_is("acme", "MembersNeedOwnNamespace").await;
+    until_older(&town, "acme").await;
+    town.account("globex", json!([user("Carol", "Owner")])).await;
     town.until_ready_is("globex", "MembersNeedOwnNamespace").await;
-    town.until_gone(OWNERS).await;
-    // The one that stays has the namespace to itself, whichever came first.
     town.delete("acme").await;
-    town.until_bound(OWNERS, "globex", &["Mallory"]).await;
+    town.until_bound(OWNERS, "globex", &["Carol"]).await;
     town.until_ready_is("globex", "Accepted").await;
 }
 
@@ -52,23 +55,31 @@ async fn accounts_without_members_share_a_namespace() {
 }
 
 #[tokio::test]
-async fn an_account_that_gives_its_members_up_is_ready_beside_another() {
+async fn younger_account_without_members_is_ready() {
     let town = town().await;
-    town.account("globex", json!([])).await;
-    town.account("acme", json!([user("Alice", "Owner")])).await;
-    town.until_ready_is("acme", "MembersNeedOwnNamespace").await;
-    town.members(json!([])).await;
-    town.until_ready_is("acme", "Accepted").await;
+    town.account("acme", json!([])).await;
+    until_older(&town, "acme").await;
+    town.account("globex", json!([user("Alice", "Owner")])).await;
+    town.until_ready_is("globex", "MembersNeedOwnNamespace").await;
+    town.space.patch_account("globex", json!({"spec": {"members": []}})).await;
+    town.until_ready_is("globex", "Accepted").await;
     assert!(town.bindings().get_opt(OWNERS).await.unwrap().is_none());
 }
 
 #[tokio::test]
-async fn accounts_that_come_at_once_leave_no_binding_behind() {
+async fn accounts_created_at_once_leave_one_with_members() {
     let town = town().await;
     let (one, two) = (json!([user("Alice", "Owner")]), json!([user("Mallory", "Admin")]));
     tokio::join!(town.account("acme", one), town.account("globex", two));
-    town.until_ready_is("acme", "MembersNeedOwnNamespace").await;
-    town.until_ready_is("globex", "MembersNeedOwnNamespace").await;
-    town.until_gone(OWNERS).await;
-    town.until_gone(ADMINS).await;
+    let created = async |name: &str| {
+        let account = town.space.accounts().get(name).await.unwrap();
+        (account.metadata.creation_timestamp.unwrap().0, name.to_owned())
+    };
+    let is_acme_older = created("acme").await < created("globex").await;
+    let (older, younger) = if is_acme_older { ("acme", "globex") } else { ("globex", "acme") };
+    town.until_ready_is(older, "Accepted").await;
+    town.until_ready_is(younger, "MembersNeedOwnNamespace").await;
+    let (bound, unbound, member) = if is_acme_older { (OWNERS, ADMINS, "Alice") } else { (ADMINS, OWNERS, "Mallory") };
+    town.until_bound(bound, older, &[member]).await;
+    town.until_gone(unbound).await;
 }

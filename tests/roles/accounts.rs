@@ -10,6 +10,14 @@ use super::{CLAIMS_OF_ACCOUNTS, GOVERN, ITSELF, NOTE, NOTE_ON_ACCOUNTS, ownershi
 const READERS: [Answer; 5] = [May, May, Rbac, May, Rbac];
 /// Who may change members and `disabled`.
 const OWNERS: [Answer; 5] = [May, Rbac, Rbac, May, Rbac];
+/// Roles that may leave the account without an Owner.
+const LAST_OWNER: [Answer; 5] = [
+    Told("this takes the role of the last Owner of the Account away: name another Owner in spec.members first"),
+    Rbac,
+    Rbac,
+    May,
+    Rbac,
+];
 /// Who may change everything else, where the owner has RBAC's verb and lacks `govern`.
 const GOVERNORS: [Answer; 5] = [GOVERN, Rbac, Rbac, May, Rbac];
 /// Roles that may write the note of `kubectl apply`.
@@ -87,9 +95,12 @@ fn by_owners() -> Vec<Attempt> {
         patch("enable it", OWNERS, set("disabled", json!(false))),
         patch("take `disabled` away", OWNERS, set("disabled", Value::Null)),
         patch("add a member", OWNERS, set("members", json!([member("Alice", "Owner"), member("Bob", "Admin")]))),
-        patch("change a member's role", OWNERS, set("members", json!([member("Alice", "Admin")]))),
-        patch("remove all members", OWNERS, set("members", json!([]))),
-        patch("take members away", OWNERS, set("members", Value::Null)),
+        patch("change a member's role", OWNERS, {
+            set("members", json!([member("Alice", "Admin"), member("Bob", "Owner")]))
+        }),
+        patch("make the last Owner an Admin", LAST_OWNER, set("members", json!([member("Alice", "Admin")]))),
+        patch("remove all members", LAST_OWNER, set("members", json!([]))),
+        patch("take members away", LAST_OWNER, set("members", Value::Null)),
         patch("make the platform a member", [May, Rbac, Rbac, ITSELF, Rbac], {
             set("members", json!([member("Alice", "Owner"), member("keywright-platform", "Admin")]))
         }),

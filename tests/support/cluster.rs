@@ -7,6 +7,7 @@ use std::{fs, process};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use keywright::api::OwnNamespaces;
+use keywright::api::names::{ENTRIES_NAMESPACE, SYSTEM_NAMESPACE};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::json;
@@ -27,9 +28,17 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// A control plane on which the chart goes into its default namespaces.
+    pub fn on(plane: ControlPlane) -> Self {
+        Self {
+            plane,
+            own: OwnNamespaces { system: SYSTEM_NAMESPACE.to_owned(), entries: ENTRIES_NAMESPACE.to_owned() },
+        }
+    }
+
     /// Starts a control plane and installs the chart.
     pub async fn start(dir: &Path) -> Result<Self> {
-        Self::start_in(dir, "keywright-system", "keywright-entries").await
+        Self::start_in(dir, SYSTEM_NAMESPACE, ENTRIES_NAMESPACE).await
     }
 
     /// Starts a control plane and installs the chart into other namespaces.

@@ -1,9 +1,10 @@
 //! An account's members, as RoleBindings in its namespace: one for each role, owned by the account. RBAC ends at the
-//! namespace, so members count only while the account is alone in it.
+//! namespace, so of several accounts in one only the oldest has members.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::{Client, ResourceExt};
@@ -20,8 +21,11 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 pub enum Members {
     /// Each has its role; or there are none.
     Bound,
-    /// The account shares its namespace, so none has.
-    NotAlone,
+    /// An older account has the namespace, so none has.
+    NotOldest {
+        /// Name of the oldest account.
+        oldest: String,
+    },
     /// A RoleBinding of this name is somebody else's.
     Conflict(String),
     /// The API server does not take them as they are, and says why.
@@ -33,22 +37,31 @@ pub async fn apply(
     client: &Client,
     account: &Account,
     neighbours: &[Arc<Account>],
-    has_unreadable_neighbour: bool,
+    unreadable: &[ObjectMeta],
 ) -> Result<Members, kube::Error> {
-    let has_neighbours = !neighbours.is_empty() || has_unreadable_neighbour;
     // A deletion counts from when it is asked for, whatever finalizer holds the account.
-    let is_alone = !has_neighbours && account.metadata.deletion_timestamp.is_none();
+    let others = neighbours.iter().map(|other| &other.metadata).chain(unreadable);
+    let rivals = others.filter(|other| other.deletion_timestamp.is_none());
+    let older = rivals.filter(|other| age(other) < age(&account.metadata)).min_by_key(|other| age(other));
+    let counts = older.is_none() && account.metadata.deletion_timestamp.is_none();
     let bindings = Collection::<RoleBinding>::new(client, account.metadata.namespace.as_deref());
     let mut outcome = Members::Bound;
     for (role, name) in [(MemberRole::Owner, names::OWNERS_BINDING), (MemberRole::Admin, names::ADMINS_BINDING)] {
-        let wanted = if is_alone { binding(account, role, name) } else { None };
+        let wanted = if counts { binding(account, role, name) } else { None };
         match apply_one(&bindings, account, neighbours, name, wanted).await {
             Ok(None) => {}
             Ok(Some(name)) => outcome = Members::Conflict(name),
             Err(error) => outcome = Members::Refused(refused(&error).ok_or(error)?),
         }
     }
-    Ok(if !is_alone && !account.spec.members.is_empty() { Members::NotAlone } else { outcome })
+    let oldest = older.filter(|_| !account.spec.members.is_empty()).and_then(|older| older.name.clone());
+    Ok(oldest.map_or(outcome, |oldest| Members::NotOldest { oldest }))
+}
+
+/// Sorts the oldest first. The API server counts creation in seconds, so names decide within one. A time that cannot be parsed comes
+/// first: then no other account has members.
+fn age(meta: &ObjectMeta) -> (Option<Timestamp>, &str) {
+    (meta.creation_timestamp.as_ref().map(|at| at.0), meta.name.as_deref().unwrap_or_default())
 }
 
 /// The name, where it is taken by a RoleBinding that is not ours.

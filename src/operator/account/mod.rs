@@ -65,8 +65,8 @@ async fn reconcile(account: &Account, context: &Context) -> Result<Duration, kub
         other.metadata.namespace == account.metadata.namespace && other.metadata.name != account.metadata.name
     };
     let neighbours = context.known.accounts.state_filter(is_neighbour);
-    let has_unreadable_neighbour = context.known.unreadable.is_any_in(Kind::Account, &namespace);
-    let members = members::apply(&context.client, account, &neighbours, has_unreadable_neighbour).await?;
+    let unreadable = context.known.unreadable.in_namespace(Kind::Account, &namespace);
+    let members = members::apply(&context.client, account, &neighbours, &unreadable).await?;
     if account.metadata.deletion_timestamp.is_some() {
         return Ok(REST);
     }
@@ -85,7 +85,7 @@ async fn reconcile(account: &Account, context: &Context) -> Result<Duration, kub
     let of_account =
         |key: &crate::api::ApiKey| key.metadata.namespace == account.metadata.namespace && key.spec.account == name;
     let keys = context.known.keys.state_filter(of_account);
-    let settled = refused.is_none() && matches!(members, members::Members::Bound | members::Members::NotAlone);
+    let settled = refused.is_none() && matches!(members, members::Members::Bound | members::Members::NotOldest { .. });
     let standing = context.enforcement.standing(account);
     let suspension = suspension.as_deref();
     let facts = status::Facts { account, site_id, refused, members, suspension, keys: &keys, standing };

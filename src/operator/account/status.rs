@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::members::Members;
 use crate::api::{
     Account, AccountStatus, ApiKey, CONDITION_READY, CONDITION_SUSPENDED, Conditions, KeyCounts, Reason, State,
-    Suspension, names,
+    Suspension,
 };
 use crate::apiserver::Collection;
 use crate::operator::context::Context;
@@ -73,9 +73,11 @@ fn ready(facts: &Facts<'_>) -> (bool, Reason, String) {
         return (false, Reason::NoSiteId, message.to_owned());
     }
     match &facts.members {
-        Members::NotAlone => {
-            let message = "members count only while an account is alone in its namespace, where RBAC ends; move one of the accounts to another namespace";
-            (false, Reason::MembersNeedOwnNamespace, message.to_owned())
+        Members::NotOldest { oldest } => {
+            let message = format!(
+                "the members have no roles, because Account {oldest} in this namespace is older and RBAC ends at the namespace; move this Account to a namespace of its own"
+            );
+            (false, Reason::MembersNeedOwnNamespace, message)
         }
         Members::Conflict(name) => {
             let message = format!(

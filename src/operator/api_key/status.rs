@@ -167,7 +167,9 @@ fn is_invalid(reason: Reason) -> bool {
         | Reason::AwaitingVerifiers
         | Reason::NoVerifier
         | Reason::VerifierUnreachable
-        | Reason::NotComparable => false,
+        | Reason::NotComparable
+        | Reason::Found
+        | Reason::TargetNotFound => false,
     }
 }
 

@@ -184,6 +184,25 @@ fn suspensions_wake_what_they_suspend_also_when_a_list_misses_them() {
 }
 
 #[test]
+fn target_that_appears_or_goes_wakes_its_suspensions() {
+    let mut router = Router::default();
+    let of = |kind: &str, target: &str, name: &str| -> Suspension {
+        object("Suspension", name, 1, json!({"target": {"kind": kind, "name": target}, "reason": "Abuse"}))
+    };
+    router.suspension(&of("ApiKey", "billing", "of-key"));
+    router.suspension(&of("Account", "acme", "of-account"));
+    let wake = |name: &str| Wake::Suspension(full(name), Priority::Normal);
+    assert!(router.key(&key("billing", 1)).contains(&wake("of-key")));
+    assert!(!router.key(&key("billing", 2)).contains(&wake("of-key")), "it was there");
+    assert!(router.key_gone(&full("billing"), "ApiKey-billing").contains(&wake("of-key")));
+    router.suspension_gone("Suspension-of-key");
+    assert!(!router.key(&key("billing", 1)).contains(&wake("of-key")), "lifted");
+    let acme: Account = object("Account", "acme", 1, json!({"accessLevel": "Full"}));
+    assert!(router.account(&acme).contains(&wake("of-account")));
+    assert!(router.account_gone(&full("acme"), "Account-acme").contains(&wake("of-account")));
+}
+
+#[test]
 fn a_key_that_a_list_misses_is_gone() {
     let mut router = Router::default();
     router.key(&key("billing", 1));

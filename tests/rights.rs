@@ -435,7 +435,7 @@ async fn the_verifier_keeps_leases_beside_the_entries_and_nowhere_else() {
 
 #[tokio::test]
 async fn the_built_in_roles_show_nobody_a_key() {
-    let Scene { cluster: Cluster { plane }, namespace, .. } = scene().await;
+    let Scene { cluster: Cluster { plane, .. }, namespace, .. } = scene().await;
     // These roles are empty until the controller manager fills them with what aggregates into them.
     let args = [
         format!("--kubeconfig={}", plane.kubeconfig.display()),

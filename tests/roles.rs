@@ -57,13 +57,13 @@ const CLAIMS_OF_ACCOUNTS: Answer = Answer::Told(
 const NOTE_ON_KEYS: Answer = Answer::Told(
     "denied request: kubectl apply and replace write the annotation last-applied-configuration, which the next kubectl \
      apply obeys, and that takes the verb grant on apikeys. To change spec.disabled: kubectl patch apikey NAME \
-     --type=merge -p '{\"spec\":{\"disabled\":true}}', or the plugin kubectl keywright. To change more: ask for the \
+     --field-manager=keywright --type=merge -p '{\"spec\":{\"disabled\":true}}', or the plugin kubectl keywright. To change more: ask for the \
      ClusterRole keywright-owner or keywright-admin in this namespace",
 );
 const NOTE_ON_ACCOUNTS: Answer = Answer::Told(
     "denied request: kubectl apply and replace write the annotation last-applied-configuration, which the next kubectl \
      apply obeys, and that takes the verb govern on accounts. To change spec.disabled: kubectl patch account \
-     NAME --type=merge -p '{\"spec\":{\"disabled\":true}}', or the plugin kubectl keywright; spec.members likewise. To \
+     NAME --field-manager=keywright --type=merge -p '{\"spec\":{\"disabled\":true}}', or the plugin kubectl keywright; spec.members likewise. To \
      change more: ask the platform team, or for the ClusterRole keywright-platform in this namespace",
 );
 const ITSELF: Answer = Answer::Told(

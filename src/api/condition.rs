@@ -100,9 +100,9 @@ pub enum Reason {
     VerifierUnreachable,
     /// Enforced is unknown: resourceVersions of this API server are no numbers.
     NotComparable,
-    /// TargetFound is true.
+    /// `TargetFound` is true.
     Found,
-    /// TargetFound is false, and Enforced unknown: there is no object of that kind and name in the namespace.
+    /// `TargetFound` is false, and Enforced unknown: there is no object of that kind and name in the namespace.
     TargetNotFound,
 }
 

@@ -114,7 +114,7 @@ Keywright is up. The verifier answers on 127.0.0.1:{VERIFIER}, and Envoy on {VER
   kubectl get apikeys -n shop
   KEY=$(kubectl get secret storefront -n shop -o jsonpath='{{.data.api-key}}' | base64 -d)
   curl -i 'http://127.0.0.1:{VERIFIER}/auth?scope=orders:read' -H "Authorization: Bearer $KEY"
-  kubectl patch apikey storefront -n shop --type=merge -p '{{"spec":{{"disabled":true}}}}'
+  kubectl patch apikey storefront -n shop --field-manager=keywright --type=merge -p '{{"spec":{{"disabled":true}}}}'
   curl -i 'http://127.0.0.1:{VERIFIER}/auth?scope=orders:read' -H "Authorization: Bearer $KEY"
 
 `make demo` walks the whole story; `make down` stops everything."#

@@ -62,7 +62,12 @@ async fn observed(space: &Space, name: &str) -> Value {
 }
 
 fn orders_only() -> Value {
-    json!({"level": "Custom", "scopes": ["orders:read"]})
+    access(json!({"level": "Custom", "scopes": ["orders:read"]}))
+}
+
+/// `status.access` of a grant that the account leaves whole.
+fn access(grant: Value) -> Value {
+    json!({"granted": grant, "effective": grant})
 }
 
 /// Holds that the value reads orders and does nothing else.

@@ -33,7 +33,7 @@ fn flux() -> &'static Path {
             [("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("GOFLAGS", "-mod=readonly"), ("CGO_ENABLED", "0")];
         let mut build = Command::new("go");
         build.args(["build", "-o"]).arg(&program).arg("./flux").envs(settings);
-        let built = build.current_dir(root().join("tests/gitops/tools")).output().expect("go");
+        let built = build.current_dir(root().join("tests/gitops/tools")).output().unwrap();
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         program
     })

@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
-use keywright::api::ApiKey;
+use keywright::api::{ApiKey, ApiKeyStatus};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -102,7 +102,8 @@ async fn status_shows_what_the_user_needs() {
     assert_eq!(status["keyId"], value[3..15]);
     assert_eq!(status["hint"], format!("{}_…", &value[..15]));
     assert_eq!(status["secretName"], "export");
-    assert_eq!(status["access"], json!({"level": "Custom", "scopes": ["orders:read"]}));
+    let grant = json!({"level": "Custom", "scopes": ["orders:read"]});
+    assert_eq!(status["access"], json!({"granted": grant, "effective": grant}));
     assert_eq!(status["credentials"][0]["serial"], 1);
     assert_eq!(status["observedGeneration"], 1);
     let plane = &keywright().await.cluster.plane;
@@ -293,12 +294,46 @@ async fn wiping_every_status_changes_nothing_but_a_rewrite_of_the_same_statuses(
         for condition in &mut status.conditions {
             condition.last_transition_time.0 = jiff::Timestamp::UNIX_EPOCH;
         }
+        status.enforced_at = None;
         status
     };
     assert_eq!(without_times(&after), without_times(&before));
     assert_eq!(space.entry(&after).await.resource_version(), entry.resource_version());
     assert_eq!(space.secrets().get("storefront").await.unwrap().resource_version(), secret.resource_version());
     assert_eq!(verifier().await.code("scope=any", &value).await, "ok");
+}
+
+/// Waits until a generation is proven, and returns its status.
+async fn until_enforced(space: &Space, generation: i64) -> ApiKeyStatus {
+    eventually(&format!("generation {generation} is enforced"), async || {
+        let key = space.keys().get("storefront").await.map_err(|e| e.to_string())?;
+        let status = key.status.unwrap_or_default();
+        let proven = status.conditions.iter().find(|c| c.type_ == "Enforced" && c.status == "True");
+        let is_proven = proven.is_some_and(|c| c.observed_generation == Some(generation));
+        if is_proven { Ok(status) } else { Err(format!("{:?}", status.conditions)) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn status_dates_a_disabling_and_its_proof() {
+    let space = space().await;
+    verifier().await;
+    space.ready_key("storefront").await;
+    let generation = space.keys().get("storefront").await.unwrap().metadata.generation.unwrap();
+    let before = until_enforced(&space, generation).await;
+    assert_eq!(before.disabled_at, None);
+    let issued = before.enforced_at.unwrap();
+    eventually("the next second", async || {
+        if jiff::Timestamp::now().as_second() > issued.0.as_second() { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    space.patch_key("storefront", json!({"spec": {"disabled": true, "disabledReason": "posted in a chat"}})).await;
+    let disabled = until_enforced(&space, generation + 1).await;
+    let (disabled_at, enforced_at) = (disabled.disabled_at.unwrap(), disabled.enforced_at.unwrap());
+    assert!(disabled_at.0 <= enforced_at.0 && enforced_at.0 > issued.0, "{disabled_at:?} {enforced_at:?} {issued:?}");
+    space.patch_key("storefront", json!({"spec": {"disabled": false, "disabledReason": null}})).await;
+    assert_eq!(until_enforced(&space, generation + 2).await.disabled_at, None);
 }
 
 #[tokio::test]

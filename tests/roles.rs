@@ -28,7 +28,6 @@ use std::collections::BTreeSet;
 
 use attempt::{Answer, Attempt, Person, ROLES, one};
 use keywright::api::{Account, ApiKey, Suspension};
-use kube::api::{Patch, PatchParams};
 use kube::{CustomResourceExt, Resource};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
@@ -37,16 +36,16 @@ use support::space::Space;
 
 /// What the policies say: what was tried, the verb that it takes, and who has it.
 const GRANT: Answer = Answer::Told(
-    "denied request: this changes more of an ApiKey than spec.disabled, which takes the verb grant on apikeys: ask for \
-     the ClusterRole keywright-owner or keywright-admin in this namespace",
+    "denied request: this changes more of an ApiKey than spec.disabled and spec.disabledReason, which takes the verb \
+     grant on apikeys: ask for the ClusterRole keywright-owner or keywright-admin in this namespace",
 );
 const GOVERN: Answer = Answer::Told(
     "denied request: this changes more of an Account than spec.members and spec.disabled, which takes the verb govern \
      on accounts: ask the platform team, or for the ClusterRole keywright-platform in this namespace",
 );
 const CLAIMS_OF_KEYS: Answer = Answer::Told(
-    "denied request: this claims more of an ApiKey in metadata.managedFields than a change of spec.disabled, which takes \
-     the verb grant on apikeys: send neither managedFields nor fields that stay as they are, as kubectl patch and the \
+    "denied request: this claims more of an ApiKey in metadata.managedFields than a change of spec.disabled or \
+     spec.disabledReason, which takes the verb grant on apikeys: send neither managedFields nor fields that stay as they are, as kubectl patch and the \
      plugin kubectl keywright do",
 );
 const CLAIMS_OF_ACCOUNTS: Answer = Answer::Told(
@@ -93,9 +92,6 @@ async fn scene() -> (&'static Cluster, Space) {
     let git = admin.clone().under("git");
     git.apply(&one::<ApiKey>("storefront", &json!({"displayName": "Storefront"}))).await.unwrap();
     git.apply(&one::<Account>("acme", &json!({"displayName": "Acme"}))).await.unwrap();
-    // No operator runs that would record it, and the table has it removed.
-    let recorded = json!({"status": {"revokedBefore": "2099-01-01T00:00:00Z"}});
-    space.keys().patch_status("storefront", &PatchParams::default(), &Patch::Merge(recorded)).await.unwrap();
     for (name, spec) in
         [("abuse", suspensions::spec()), ("hold", suspensions::hold()), ("account-hold", suspensions::account_hold())]
     {
@@ -174,7 +170,10 @@ fn the_tables_change_every_field_that_there_is() {
             .collect()
     };
     let of_keys = changed([keys::changes(), keys::immutables()].concat());
-    assert_eq!(fields::<ApiKey>(), of_keys.into_iter().chain(["disabled".to_owned()]).collect());
+    assert_eq!(
+        fields::<ApiKey>(),
+        of_keys.into_iter().chain(["disabled", "disabledReason"].map(str::to_owned)).collect()
+    );
     let of_accounts = changed([accounts::changes(), accounts::immutables()].concat());
     let by_owners = ["disabled", "members"].map(str::to_owned);
     assert_eq!(fields::<Account>(), of_accounts.into_iter().chain(by_owners).collect());
@@ -204,7 +203,8 @@ async fn own_service_accounts_as_members_are_refused() {
         (&space.name, "keywright-operator", false),
     ] {
         let member = json!({"kind": "ServiceAccount", "namespace": namespace, "name": name, "role": "Admin"});
-        let account = one::<Account>(&format!("of-{namespace}-{name}"), &json!({"members": [member]}));
+        let account =
+            one::<Account>(&format!("of-{namespace}-{name}"), &json!({"accessLevel": "Full", "members": [member]}));
         let outcome = admin.create(&account).await;
         let expected = Answer::Told("Keywright's own ServiceAccounts are members of no account");
         (if is_ours { expected } else { Answer::May }).check(&outcome).unwrap();

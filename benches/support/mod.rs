@@ -72,6 +72,7 @@ pub fn filled_for(size: usize, mut show: impl FnMut(usize, &str)) -> Index {
             issued_at: Timestamp::UNIX_EPOCH,
             delivered_at: Some(Timestamp::UNIX_EPOCH),
             retires_at: None,
+            ended: None,
             hash: "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g"
                 .to_owned(),
             tag: index.pepper().as_deref().unwrap().tag(&plaintext).unwrap(),

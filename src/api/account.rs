@@ -29,7 +29,7 @@ use crate::access::{AccessLevel, Grant, GrantError};
     printcolumn(name = "Access", type_ = "string", json_path = ".spec.accessLevel"),
     printcolumn(name = "Keys", type_ = "integer", json_path = ".status.keys.total"),
     printcolumn(name = "Active", type_ = "integer", json_path = ".status.keys.active"),
-    printcolumn(name = "Disabled", type_ = "boolean", json_path = ".spec.disabled"),
+    printcolumn(name = "Account Disabled", type_ = "boolean", json_path = ".spec.disabled"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Display Name", type_ = "string", json_path = ".spec.displayName", priority = 1),

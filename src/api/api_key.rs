@@ -32,15 +32,17 @@ use crate::access::{AccessLevel, Grant, GrantError};
     selectable = ".status.state",
     selectable = ".status.keyId",
     selectable = ".status.displayName",
+    selectable = ".status.access.granted.level",
     validation = schema::revocation_stays(),
     validation = Rule::new("!has(self.spec.cloneFrom) || self.spec.cloneFrom.name != self.metadata.name").message("a key cannot be cloned from itself"),
     printcolumn(name = "Account", type_ = "string", json_path = ".spec.account"),
-    printcolumn(name = "Access", type_ = "string", json_path = ".status.access.level"),
+    printcolumn(name = "Access", type_ = "string", json_path = ".status.access.effective.level"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
     printcolumn(name = "Key", type_ = "string", json_path = ".status.hint"),
     printcolumn(name = "Last Used", type_ = "date", json_path = ".status.activity.lastUsedAt"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Display Name", type_ = "string", json_path = ".status.displayName", priority = 1),
+    printcolumn(name = "Granted", type_ = "string", json_path = ".status.access.granted.level", priority = 1),
     printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt", priority = 1),
     printcolumn(
         name = "Enforced",
@@ -90,6 +92,11 @@ pub struct ApiKeySpec {
     /// While true, every call with the key is refused, from the very next one. Nothing is deleted; set it to false and the same value works again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub disabled: bool,
+
+    /// Reason why the key is disabled, for people, such as `posted in a chat`. Whoever may change `disabled` may write it: 1 to 256 characters. It decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub disabled_reason: Option<String>,
 
     /// Another key of the same namespace and account, whose display name, access level and scopes this one takes over as they are when it is first reconciled. Never its value, `disabled` or expiry. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -162,8 +162,8 @@ impl AsRef<str> for Reason {
     }
 }
 
-/// The conditions of one status, said anew. `lastTransitionTime` moves only when a status does, so that the same facts
-/// give the same bytes; one that is not said again is gone.
+/// The conditions of one status, said anew. `lastTransitionTime` moves only when a status does, or when `Enforced` is of another
+/// generation, so that the same facts give the same bytes; one that is not said again is gone.
 pub struct Conditions {
     before: Vec<Condition>,
     said: Vec<Condition>,
@@ -188,7 +188,11 @@ impl Conditions {
     }
 
     fn say_status(&mut self, type_: &str, status: &str, reason: impl AsRef<str>, message: impl Into<String>) {
-        let same = self.before.iter().find(|c| c.type_ == type_ && c.status == status);
+        let is_same = |before: &&Condition| {
+            let proves_another = type_ == CONDITION_ENFORCED && before.observed_generation != self.generation;
+            before.type_ == type_ && before.status == status && !proves_another
+        };
+        let same = self.before.iter().find(is_same);
         self.said.push(Condition {
             type_: type_.to_owned(),
             status: status.to_owned(),

@@ -26,7 +26,8 @@ pub use crds::{CrdFile, crd_files};
 pub use namespaces::{Namespaces, OwnNamespaces, SameNamespace, namespace_name, watched_namespace};
 pub use reference::reference;
 pub use status::{
-    Access, AccountStatus, ApiKeyStatus, CredentialState, CredentialStatus, KeyCounts, State, SuspensionStatus,
+    Access, AccessGrant, AccountStatus, ApiKeyStatus, CredentialState, CredentialStatus, KeyCounts, State,
+    SuspensionStatus,
 };
 pub use suspension::{SuspendedBy, Suspension, SuspensionSpec, Target, TargetKind};
 pub use versions::{comparable, listed, versions};

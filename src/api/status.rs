@@ -36,13 +36,23 @@ pub struct ApiKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
 
-    /// What the key may do under its account's ceiling, as it is in force.
+    /// What the key is granted, and what is left of it under its account's ceiling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
 
     /// The highest `spec.rotation.revision` that a value was minted for: only a higher one mints the next, up to 4000000000 higher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub highest_revision: Option<i64>,
+
+    /// Time since which the operator has seen `spec.disabled` true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub disabled_at: Option<Time>,
+
+    /// Time at which it was proven that every verifier goes by `observedGeneration`. Absent until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub enforced_at: Option<Time>,
 
     /// `spec.rotation.revokeBefore`, once the values that it covers are recorded as revoked. Then it may be removed from the spec, and they stay revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,11 +95,22 @@ pub enum State {
     Active,
 }
 
-/// What a key may do, as it is in force.
+/// What a key may do, without and with its account's ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// The level that is left under the account's ceiling.
+    /// Grant of the key's own spec, or of the key that it was cloned from.
+    pub granted: AccessGrant,
+    /// The part of it that the account's ceiling leaves: what verifiers allow. Absent without an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<AccessGrant>,
+}
+
+/// A level, and its scopes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessGrant {
+    /// The level.
     pub level: AccessLevel,
     /// The scopes, where the level is Custom.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

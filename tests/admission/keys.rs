@@ -16,6 +16,8 @@ const SCOPES_WITH_CUSTOM: &str =
     "accessLevel Custom needs 1 to 64 scopes; ReadOnly, Full and a clone without accessLevel take none";
 const EXPIRY: &str =
     "expiresAt must be from 1970-01-01 to before 9999-12-30; leave it out for a key that does not expire";
+const REVOCATION_STAYS: &str = "rotation.revokeBefore revokes for good, and that is not recorded yet: keep it until \
+    status.revokedBefore has it, a moment after the operator has seen it";
 const REVOKE_BEFORE: &str =
     "rotation.revokeBefore must be from 1970-01-01 to before 9999-12-30; to refuse every value set disabled: true";
 const INTERVAL: &str = "rotation.interval must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h";
@@ -45,6 +47,7 @@ pub fn fullest() -> Value {
     json!({
         "account": "a".repeat(253),
         "displayName": "é".repeat(128),
+        "disabledReason": "é".repeat(256),
         "accessLevel": "Custom",
         "scopes": longest_scopes(),
         "disabled": false,
@@ -102,6 +105,17 @@ pub fn rules() -> Vec<Case> {
         accepts(rotation("revision")(json!(1)).after(json!({"rotation": {"revision": 5}}))),
         accepts(key(json!({})).after(json!({"rotation": {"revision": 5}}))),
     ];
+    let revoked = |at: &str| json!({"rotation": {"revokeBefore": at}});
+    let (noon, later) = ("2026-11-22T12:00:00Z", "2026-11-22T13:00:00+00:30");
+    cases.extend([
+        accepts(key(revoked(noon)).after(revoked(noon))),
+        accepts(key(revoked(later)).after(revoked(noon))),
+        accepts(key(revoked(noon)).after(json!({"rotation": {"revision": 1}}))),
+        // No operator has recorded it.
+        rejects(key(revoked(noon)).after(revoked(later)), REVOCATION_STAYS),
+        rejects(key(json!({"rotation": {"revision": 1}})).after(revoked(noon)), REVOCATION_STAYS),
+        rejects(key(json!({})).after(revoked(noon)), REVOCATION_STAYS),
+    ]);
     cases.extend(stays(key, &clone_of("a"), &clone_of("b"), CLONE_STAYS, CLONE_STAYS_SET));
     cases.extend([
         accepts(key(json!({"rotation": {"interval": "24h"}}))),
@@ -132,6 +146,9 @@ pub fn bounds() -> Vec<Case> {
         rejects(key(json!({"account": ""})), "spec.account in body should be at least 1 chars long"),
         rejects(key(json!({"account": 7})), "spec.account in body must be of type string"),
         rejects(key(json!({"account": null})), "spec.account: Required value"),
+        accepts(key(json!({"disabledReason": "é".repeat(256)}))),
+        rejects(key(json!({"disabledReason": "é".repeat(257)})), "spec.disabledReason: Too long"),
+        rejects(key(json!({"disabledReason": ""})), "spec.disabledReason in body should be at least 1 chars long"),
         rejects(key(json!({})).without("account"), "spec.account: Required value"),
         rejects(key(json!({})).without("account").after(json!({})), "spec.account: Required value"),
         accepts(key(clone_of(&"a".repeat(253)))),

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Map, Value, json};
 
-use super::support::chart::{OLDEST, chart, helm, render, template, try_render};
+use super::support::chart::{chart, render, template, try_render};
 
 pub fn schema() -> Value {
     serde_json::from_str(&fs::read_to_string(chart().join("values.schema.json")).unwrap()).unwrap()

@@ -145,5 +145,8 @@ async fn a_clone_of_a_key_that_waits_for_its_account_is_resolved_all_the_same() 
     space.account("late", json!({"accessLevel": "Full"})).await;
     delivered(&space, "copy").await;
     let status = observed(&space, "copy").await;
-    assert_eq!((&status["displayName"], &status["access"]["level"]), (&json!("Orders"), &json!("ReadOnly")));
+    assert_eq!(
+        (&status["displayName"], &status["access"]["effective"]["level"]),
+        (&json!("Orders"), &json!("ReadOnly"))
+    );
 }

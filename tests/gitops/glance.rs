@@ -62,7 +62,10 @@ async fn the_columns_say_what_matters() {
     assert_eq!((cell(&keys, "SECRET"), cell(&keys, "REASON")), ("storefront", "Issued"));
 
     let accounts = get(cluster, &space, &["acct"]);
-    assert_eq!(table(&accounts)[0], ["NAME", "SITE ID", "ACCESS", "KEYS", "ACTIVE", "DISABLED", "READY", "AGE"]);
+    assert_eq!(
+        table(&accounts)[0],
+        ["NAME", "SITE ID", "ACCESS", "KEYS", "ACTIVE", "ACCOUNT DISABLED", "READY", "AGE"]
+    );
     assert_eq!((cell(&accounts, "ACCESS"), cell(&accounts, "READY")), ("Full", "True"));
     assert_eq!(cell(&accounts, "SITE ID").len(), 6);
     let accounts = get(cluster, &space, &["acct", "-o", "wide"]);

@@ -34,7 +34,7 @@ impl Audited {
         fs::write(&policy, POLICY).unwrap();
         let flags =
             [format!("--audit-policy-file={}", policy.display()), format!("--audit-log-path={}", log.display())];
-        let cluster = Cluster { plane: ControlPlane::start_with(&dir, &flags).await.unwrap() };
+        let cluster = Cluster::on(ControlPlane::start_with(&dir, &flags).await.unwrap());
         for namespace in namespaces {
             cluster.plane.kubectl(&["create", "namespace", namespace]).unwrap();
         }

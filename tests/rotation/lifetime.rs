@@ -38,10 +38,10 @@ async fn value_too_old_for_its_account_stays_expired() {
     verifier.eventually_says("expired", "scope=any", &value).await;
     space.until_state_is("storefront", "Expired").await;
     assert_eq!(record(&space).await["current"]["ended"], "expired");
-    space.patch_account("acme", json!({"spec": {"maxKeyLifetime": null}})).await;
-    space.key("later", json!({"account": "acme", "accessLevel": "Full"})).await;
-    space.until("later", "Enforced", "Acknowledged").await;
-    assert_eq!(verifier.code("scope=any", &value).await, "expired");
+    space.patch_account("acme", json!({"spec": {"maxKeyLifetime": null, "disabled": true}})).await;
+    verifier.eventually_says("account_disabled", "scope=any", &value).await;
+    space.patch_account("acme", json!({"spec": {"disabled": false}})).await;
+    verifier.eventually_says("expired", "scope=any", &value).await;
     space.until_state_is("storefront", "Expired").await;
     verifier.process.terminate().unwrap();
     drop(nobody);

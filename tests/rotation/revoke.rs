@@ -16,7 +16,7 @@ fn in_seconds(seconds: i64) -> Timestamp {
     now + SignedDuration::from_secs(seconds)
 }
 
-fn ready(status: &serde_json::Value) -> &serde_json::Value {
+fn ready(status: &Value) -> &Value {
     status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Ready").unwrap()
 }
 

@@ -218,9 +218,9 @@ pub fn deadline(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
         shown,
     ]
     .into_iter()
-    .chain(entry.into_iter().flat_map(|entry| &entry.retiring).flat_map(|retiring| {
-        let outlived_at = limits(key, account).outlived_at(retiring).filter(|_| retiring.ended.is_none());
-        [retiring.retires_at, outlived_at]
+    .chain(entry.into_iter().flat_map(Entry::credentials).flat_map(|credential| {
+        let outlived_at = limits(key, account).outlived_at(credential).filter(|_| credential.ended.is_none());
+        [credential.retires_at, outlived_at]
     }))
     .flatten()
     .filter(|at| *at > now)

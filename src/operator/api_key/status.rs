@@ -10,10 +10,10 @@ use super::events;
 use super::facts::{Facts, Problem};
 use super::honour;
 use super::plan::{limits, warning};
-use crate::access::AccessLevel;
+use crate::access::{AccessLevel, Grant};
 use crate::api::{
-    Access, Account, ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SUSPENDED, Conditions,
-    CredentialState, CredentialStatus, Reason, State, Suspension,
+    Access, AccessGrant, Account, ApiKey, ApiKeyStatus, CONDITION_ENFORCED, CONDITION_EXPIRING, CONDITION_READY,
+    CONDITION_SUSPENDED, Conditions, CredentialState, CredentialStatus, Reason, State, Suspension,
 };
 use crate::apiserver::Collection;
 use crate::key::{Credential, CredentialEnd, Delivery, Entry, revoked_until};
@@ -40,6 +40,9 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
     let before = key.status.clone().unwrap_or_default();
     let cloned = entry.and_then(|entry| entry.cloned.as_ref());
     let own_name = key.spec.display_name.as_deref();
+    let disabled_at = key.spec.disabled.then(|| before.disabled_at.clone().unwrap_or_else(|| whole_seconds(now)));
+    let conditions = conditions(facts, said, before.conditions, now);
+    let enforced = conditions.iter().find(|c| c.type_ == CONDITION_ENFORCED && c.status == "True");
     ApiKeyStatus {
         state: Some(state(facts, said, now)),
         activity: before.activity.clone(),
@@ -53,10 +56,12 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
             .map(|(delivery, _)| delivery.name.clone()),
         access: access(key, account, entry),
         highest_revision: entry.map(|entry| entry.revision).filter(|revision| *revision > 0),
+        disabled_at,
+        enforced_at: enforced.map(|enforced| whole_seconds(enforced.last_transition_time.0)),
         revoked_before: revoked_before(facts, now),
         credentials: entry.map(|entry| credentials(facts, entry, now)).unwrap_or_default(),
         observed_generation: key.metadata.generation,
-        conditions: conditions(facts, said, before.conditions, now),
+        conditions,
     }
 }
 
@@ -189,12 +194,16 @@ fn is_past(key: &ApiKey, now: Timestamp) -> bool {
 
 fn access(key: &ApiKey, account: Option<&Account>, entry: Option<&Entry>) -> Option<Access> {
     let grant = honour::grant(key, entry.and_then(|entry| entry.cloned.as_ref())).ok()?;
-    let in_force = grant.under(&account?.spec.ceiling().ok()?);
-    let scopes = match in_force.level() {
-        AccessLevel::Custom => in_force.scopes().iter().map(ToString::to_string).collect(),
+    let ceiling = account.and_then(|account| account.spec.ceiling().ok());
+    Some(Access { effective: ceiling.map(|ceiling| reported(&grant.under(&ceiling))), granted: reported(&grant) })
+}
+
+fn reported(grant: &Grant) -> AccessGrant {
+    let scopes = match grant.level() {
+        AccessLevel::Custom => grant.scopes().iter().map(ToString::to_string).collect(),
         AccessLevel::Full | AccessLevel::ReadOnly => Vec::new(),
     };
-    Some(Access { level: in_force.level(), scopes })
+    AccessGrant { level: grant.level(), scopes }
 }
 
 fn credentials(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Vec<CredentialStatus> {
@@ -352,7 +361,9 @@ mod tests {
         };
         let first = project_at(&key, "2026-11-22T12:00:00.987654321Z");
         assert_eq!(first.hint.as_deref(), Some("kw_7hx3k9m2pq4d_…"));
-        assert_eq!(first.access, Some(Access { level: AccessLevel::ReadOnly, scopes: vec![] }));
+        let grant = |level| AccessGrant { level, scopes: vec![] };
+        let access = Access { granted: grant(AccessLevel::Full), effective: Some(grant(AccessLevel::ReadOnly)) };
+        assert_eq!(first.access, Some(access));
         // As it comes back from the API server.
         key.status = Some(serde_json::from_value(serde_json::to_value(&first).unwrap()).unwrap());
         assert_eq!(Some(project_at(&key, "2026-11-22T13:00:00Z")), key.status);

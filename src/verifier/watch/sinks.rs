@@ -116,6 +116,7 @@ fn read_key(key: KeySpecs) -> Result<Key, GrantError> {
         access_level: _,
         scopes: _,
         disabled,
+        disabled_reason: _,
         clone_from: _,
         expires_at,
         rotation: _,

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use keywright::api::{ApiKey, ApiKeyStatus};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::cluster::Cluster;
 use support::keywright::Running;
 use support::space::Space;
@@ -130,6 +130,8 @@ async fn a_custom_key_is_refused_outside_its_scopes_and_under_a_narrower_account
         answer.header("www-authenticate"),
         Some("Bearer realm=\"keywright\", error=\"insufficient_scope\", scope=\"invoices:read\"")
     );
+    let problem: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!((&problem["scope"], &problem["code"]), (&json!("invoices:read"), &json!("insufficient_scope")));
 
     space.patch_account("acme", json!({"spec": {"accessLevel": "ReadOnly"}})).await;
     verifier.eventually_says("insufficient_scope", "scope=orders:write", &value).await;
@@ -294,7 +296,7 @@ async fn wiping_every_status_changes_nothing_but_a_rewrite_of_the_same_statuses(
         for condition in &mut status.conditions {
             condition.last_transition_time.0 = jiff::Timestamp::UNIX_EPOCH;
         }
-        status.enforced_at = None;
+        (status.enforced_at, status.history) = (None, Vec::new());
         status
     };
     assert_eq!(without_times(&after), without_times(&before));
@@ -334,6 +336,43 @@ async fn status_dates_a_disabling_and_its_proof() {
     assert!(disabled_at.0 <= enforced_at.0 && enforced_at.0 > issued.0, "{disabled_at:?} {enforced_at:?} {issued:?}");
     space.patch_key("storefront", json!({"spec": {"disabled": false, "disabledReason": null}})).await;
     assert_eq!(until_enforced(&space, generation + 2).await.disabled_at, None);
+}
+
+/// Waits until the newest lines of the history have these reasons, newest first, and returns the message of the first.
+async fn until_history(space: &Space, reasons: &[&str]) -> String {
+    eventually(&format!("the history is {reasons:?}"), async || {
+        let key = space.keys().get("storefront").await.map_err(|e| e.to_string())?;
+        let history = key.status.unwrap_or_default().history;
+        let is: Vec<&str> = history.iter().map(|line| line.reason.as_str()).collect();
+        if is == reasons { Ok(history[0].message.clone()) } else { Err(format!("{is:?}")) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn history_and_events_report_what_happened() {
+    let space = space().await;
+    verifier().await;
+    space.ready_key("storefront").await;
+    until_history(&space, &["Issued"]).await;
+    space.patch_key("storefront", json!({"spec": {"disabled": true, "disabledReason": "posted in a chat"}})).await;
+    let told = until_history(&space, &["Disabled", "Issued"]).await;
+    assert_eq!(told, "every call with the key is refused: posted in a chat");
+    space.patch_key("storefront", json!({"spec": {"disabled": false}})).await;
+    until_history(&space, &["Enabled", "Disabled", "Issued"]).await;
+    space.accounts().delete("acme", &DeleteParams::default()).await.unwrap();
+    until_history(&space, &["AccountNotFound", "Enabled", "Disabled", "Issued"]).await;
+    space.account("acme", json!({"accessLevel": "Full"})).await;
+    until_history(&space, &["Resolved", "AccountNotFound", "Enabled", "Disabled", "Issued"]).await;
+    space.patch_key("storefront", json!({"spec": {"rotation": {"revokeBefore": jiff::Timestamp::now()}}})).await;
+    let told =
+        until_history(&space, &["Revoked", "Resolved", "AccountNotFound", "Enabled", "Disabled", "Issued"]).await;
+    assert!(told.contains("refused for good"), "{told}");
+    for reason in ["Issued", "Disabled", "Enabled", "Resolved", "Revoked"] {
+        space.event("storefront", reason).await;
+    }
+    space.keys().delete("storefront", &DeleteParams::default()).await.unwrap();
+    space.event("storefront", "Deleted").await;
 }
 
 #[tokio::test]

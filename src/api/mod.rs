@@ -26,7 +26,7 @@ pub use crds::{CrdFile, crd_files};
 pub use namespaces::{Namespaces, OwnNamespaces, SameNamespace, namespace_name, watched_namespace};
 pub use reference::reference;
 pub use status::{
-    Access, AccessGrant, AccountStatus, ApiKeyStatus, CredentialState, CredentialStatus, KeyCounts, State,
+    Access, AccessGrant, AccountStatus, ApiKeyStatus, CredentialState, CredentialStatus, HistoryLine, KeyCounts, State,
     SuspensionStatus,
 };
 pub use suspension::{SuspendedBy, Suspension, SuspensionSpec, Target, TargetKind};

@@ -64,6 +64,11 @@ pub struct ApiKeyStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["keyId"]))]
     pub credentials: Vec<CredentialStatus>,
 
+    /// What happened to the key, newest first: at most 10 lines. The same is in Events, which API servers keep for an hour, and which the roles of keys cannot read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("maxItems" = 10, "x-kubernetes-list-type" = "atomic"))]
+    pub history: Vec<HistoryLine>,
+
     /// How the key is used, as verifiers count it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<Activity>,
@@ -138,6 +143,19 @@ pub struct CredentialStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub retires_at: Option<Time>,
+}
+
+/// Something that happened to a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryLine {
+    /// Time at which the operator saw it.
+    #[schemars(schema_with = "schema::time")]
+    pub at: Time,
+    /// One word, such as `Issued`, `Disabled` or `Rotated`.
+    pub reason: String,
+    /// One sentence.
+    pub message: String,
 }
 
 /// State of one value.

@@ -102,6 +102,8 @@ pub async fn remove_secrets(context: Arc<Context>, gone: mpsc::UnboundedReceiver
             // What looks deleted may only be unreadable for this version.
             Ok(Some(stored)) if is_alive(&context, &stored.entry).await == Some(false) => {
                 remove_secret(&context, &stored.entry).await;
+                let note = "every call with the key is refused, and its Secret is removed".to_owned();
+                tell(&context, &stored.entry.owner, News { warning: false, reason: "Deleted".to_owned(), note }).await;
             }
             Ok(_) => {}
             Err(error) => {
@@ -147,6 +149,11 @@ async fn leave(context: &Context, owner: &Owner, delivery: &Delivery, (reason, w
         delivery.name
     );
     tracing::warn!(namespace = %owner.namespace, name = %owner.name, "{note}");
+    tell(context, owner, News { warning: true, reason: reason.as_str().to_owned(), note }).await;
+}
+
+/// Publishes an Event about a deleted ApiKey.
+async fn tell(context: &Context, owner: &Owner, news: News) {
     let key = ObjectReference {
         api_version: Some(ApiKey::api_version(&()).into_owned()),
         kind: Some(ApiKey::kind(&()).into_owned()),
@@ -155,7 +162,6 @@ async fn leave(context: &Context, owner: &Owner, delivery: &Delivery, (reason, w
         uid: Some(owner.uid.clone()),
         ..ObjectReference::default()
     };
-    let news = News { warning: true, reason: reason.as_str().to_owned(), note };
     events::publish_about(&context.client, &key, news, (context.now)()).await;
 }
 

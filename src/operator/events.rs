@@ -53,7 +53,7 @@ fn event(regarding: ObjectReference, News { warning, reason, note }: News, now: 
         },
         action: Some("Reconcile".to_owned()),
         event_time: Some(MicroTime(now)),
-        note: Some(cut(note)),
+        note: Some(cut(note, LONGEST_NOTE)),
         reason: Some(reason),
         regarding: Some(regarding),
         reporting_controller: Some(names::OPERATOR_MANAGER.to_owned()),
@@ -70,11 +70,12 @@ fn prefix(name: &str) -> String {
     format!("{}-", head.trim_end_matches(['.', '-']))
 }
 
-fn cut(note: String) -> String {
-    if note.len() <= LONGEST_NOTE {
+/// Cuts a text to a number of bytes.
+pub fn cut(note: String, longest: usize) -> String {
+    if note.len() <= longest {
         return note;
     }
-    let end = note.floor_char_boundary(LONGEST_NOTE - '…'.len_utf8());
+    let end = note.floor_char_boundary(longest - '…'.len_utf8());
     format!("{}…", &note[..end])
 }
 
@@ -105,8 +106,8 @@ mod tests {
 
     #[test]
     fn a_long_note_is_cut_between_two_characters() {
-        assert_eq!(cut("short".into()), "short");
-        let note = cut("é".repeat(1024));
+        assert_eq!(cut("short".into(), LONGEST_NOTE), "short");
+        let note = cut("é".repeat(1024), LONGEST_NOTE);
         assert!(note.len() <= LONGEST_NOTE && note.ends_with("é…"), "{}", note.len());
     }
 }

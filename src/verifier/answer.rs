@@ -26,7 +26,7 @@ pub struct Answer {
 
 /// Every refusal but those that say something of the route, made once.
 static REFUSALS: LazyLock<Vec<Answer>> =
-    LazyLock::new(|| Code::ALL.iter().map(|&code| refusal(code, code.detail(), challenge(code, None))).collect());
+    LazyLock::new(|| Code::ALL.iter().map(|&code| refusal(code, code.detail(), None)).collect());
 
 impl Answer {
     /// The answer to a verdict.
@@ -34,9 +34,7 @@ impl Answer {
         match verdict.code {
             // An identity that cannot be told is a doubt.
             Code::Ok => Self::allow(verdict, question).unwrap_or_else(|| Self::refuse(Code::NotReady)),
-            Code::InsufficientScope => {
-                refusal(verdict.code, verdict.code.detail(), challenge(verdict.code, Some(question)))
-            }
+            Code::InsufficientScope => refusal(verdict.code, verdict.code.detail(), Some(question)),
             code => Self::refuse(code),
         }
     }
@@ -60,15 +58,26 @@ impl Answer {
     }
 }
 
-fn refusal(code: Code, detail: &str, challenge: Option<HeaderValue>) -> Answer {
+/// Builds a refusal; the question is given where the answer names its scope.
+fn refusal(code: Code, detail: &str, question: Option<&Question>) -> Answer {
     let type_ = format!("https://keywright.dev/problems/{code}");
-    let problem =
-        Problem { type_: &type_, title: code.title(), status: code.status(), detail, code: Some(code.as_str()) };
+    let scope = question.and_then(|question| match &question.need {
+        Need::Scope(scope) => Some(scope.to_string()),
+        Need::Any | Need::Public => None,
+    });
+    let problem = Problem {
+        type_: &type_,
+        title: code.title(),
+        status: code.status(),
+        detail,
+        code: Some(code.as_str()),
+        scope: scope.as_deref(),
+    };
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CODE_HEADER, HeaderValue::from_static(code.as_str()));
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(CONTENT_TYPE, Problem::MEDIA_TYPE);
-    headers.extend(challenge.map(|value| (WWW_AUTHENTICATE, value)));
+    headers.extend(challenge(code, question).map(|value| (WWW_AUTHENTICATE, value)));
     Answer { code, headers, body: problem.to_body() }
 }
 
@@ -104,6 +113,9 @@ pub struct Problem<'a> {
     /// The code, where it is one of ours.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'a str>,
+    /// The scope that the call needs, where the key lacks it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'a str>,
 }
 
 impl Problem<'_> {

@@ -134,14 +134,14 @@ impl Code {
             }
             Code::Disabled => "Ask an owner or admin of the account to set spec.disabled of the ApiKey to false.",
             Code::Suspended => {
-                "The platform has suspended this key; its owner reads the reason in the ApiKey's condition Suspended."
+                "The key is on hold; its owner reads who suspended it, and why, in the ApiKey's condition Suspended."
             }
             Code::Retired => "A newer value has taken the place of this one; read it from the Secret.",
             Code::Revoked => {
                 "Every value issued before a certain time was revoked; read the newer one from the Secret."
             }
             Code::AccountSuspended => {
-                "The platform has suspended the account; its owner reads the reason in the Account's condition Suspended."
+                "The account is on hold; its owner reads who suspended it, and why, in the Account's condition Suspended."
             }
             Code::Expired => {
                 "Ask an owner or admin of the account to move spec.expiresAt of the ApiKey forward, or use a newer key."

@@ -183,7 +183,7 @@ fn status(code: u16) -> StatusCode {
 
 /// What is wrong with a question to `/v1/verify` itself, or with the path.
 fn problem(code: u16, title: &str, detail: &str) -> Response {
-    let problem = Problem { type_: "about:blank", title, status: code, detail, code: None };
+    let problem = Problem { type_: "about:blank", title, status: code, detail, code: None, scope: None };
     let mut response = Response::new(Body::from(problem.to_body()));
     *response.status_mut() = status(code);
     response.headers_mut().extend([(CONTENT_TYPE, Problem::MEDIA_TYPE), (CACHE_CONTROL, NO_STORE)]);

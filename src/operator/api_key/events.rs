@@ -1,9 +1,14 @@
 //! What is new of a key since its last status.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::facts::Facts;
-use crate::api::{ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_SECRET_AVAILABLE, Reason, State};
+use crate::api::{
+    ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CredentialState,
+    CredentialStatus, HistoryLine, Reason, State,
+};
 use crate::operator::context::Context;
-use crate::operator::events::{News, of_conditions, publish};
+use crate::operator::events::{News, cut, of_conditions, publish};
 
 /// Tells it.
 pub async fn tell(context: &Context, facts: &Facts<'_>, status: &ApiKeyStatus) {
@@ -24,9 +29,25 @@ pub async fn tell_passed_over(context: &Context, key: &ApiKey, leases: &[String]
     publish(&context.client, key, vec![news], (context.now)()).await;
 }
 
+/// Lines of `status.history` that are kept.
+const LINES: usize = 10;
+/// Bytes of a line's message that are kept.
+const LONGEST_LINE: usize = 256;
+
+/// Returns the history of a key with its news, newest first.
+pub fn history(facts: &Facts<'_>, now: &ApiKeyStatus, at: Time) -> Vec<HistoryLine> {
+    let before = facts.key.status.as_ref().map_or(&[][..], |status| &status.history);
+    let line = |news: News| HistoryLine { at: at.clone(), reason: news.reason, message: cut(news.note, LONGEST_LINE) };
+    let new = news(facts, now).into_iter().rev().map(line);
+    new.chain(before.iter().cloned()).take(LINES).collect()
+}
+
+/// Returns what differs from the status before, oldest first.
 fn news(facts: &Facts<'_>, now: &ApiKeyStatus) -> Vec<News> {
     let before = facts.key.status.clone().unwrap_or_default();
     let mut news = of_conditions(&before.conditions, &now.conditions);
+    news.retain_mut(|one| is_news_of_ready(one, &before, now));
+    news.extend(switched(facts, &before, now));
     let expiring = |status: &ApiKeyStatus| status.conditions.iter().find(|c| c.type_ == CONDITION_EXPIRING).cloned();
     if let Some(is) = expiring(now).filter(|_| expiring(&before).is_none()) {
         news.push(News { warning: true, reason: is.reason, note: is.message });
@@ -38,11 +59,12 @@ fn news(facts: &Facts<'_>, now: &ApiKeyStatus) -> Vec<News> {
     if let Some(is) = immutable(now).filter(|_| immutable(&before).is_none()) {
         news.push(News { warning: true, reason: is.reason, note: is.message });
     }
-    if now.state == Some(State::Expired) && before.state != Some(State::Expired) {
+    news.extend(revoked(&before, now));
+    let is_revoked = now.credentials.first().is_some_and(|newest| newest.state == Some(CredentialState::Revoked));
+    if now.state == Some(State::Expired) && before.state != Some(State::Expired) && !is_revoked {
         let note = "every call with the key is refused from now on; move spec.expiresAt forward, or raise spec.rotation.revision";
         news.push(News { warning: true, reason: "Expired".to_owned(), note: note.to_owned() });
     }
-    let newest = |status: &ApiKeyStatus| status.credentials.first().map(|credential| credential.serial);
     if newest(&before).zip(newest(now)).is_some_and(|(was, is)| is > was) {
         let note =
             format!("a new value, {}, took the place of the one before", now.hint.as_deref().unwrap_or_default());
@@ -50,6 +72,50 @@ fn news(facts: &Facts<'_>, now: &ApiKeyStatus) -> Vec<News> {
     }
     news.extend(ignored_revision(facts, &before));
     news
+}
+
+fn newest(status: &ApiKeyStatus) -> Option<i64> {
+    status.credentials.first().map(|credential| credential.serial)
+}
+
+/// Returns false for what is no news of a key. Renames `Issued` where nothing was issued: a problem is over.
+fn is_news_of_ready(news: &mut News, before: &ApiKeyStatus, now: &ApiKeyStatus) -> bool {
+    if news.reason == Reason::Issuing.as_str() {
+        return false;
+    }
+    if news.reason != Reason::Issued.as_str() {
+        return true;
+    }
+    let was = before.conditions.iter().find(|condition| condition.type_ == CONDITION_READY);
+    let was_issuing = was.is_none_or(|was| was.reason == Reason::Issuing.as_str());
+    if before.key_id.is_none() || (was_issuing && newest(now) == Some(1)) {
+        return true;
+    }
+    "Resolved".clone_into(&mut news.reason);
+    // `Rotated` reports it.
+    !was_issuing
+}
+
+/// Reports that the key was disabled or enabled.
+fn switched(facts: &Facts<'_>, before: &ApiKeyStatus, now: &ApiKeyStatus) -> Option<News> {
+    let news = |reason: &str, note: String| Some(News { warning: false, reason: reason.to_owned(), note });
+    match (&before.disabled_at, &now.disabled_at) {
+        (None, Some(_)) => {
+            let why = facts.key.spec.disabled_reason.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+            news("Disabled", format!("every call with the key is refused{why}"))
+        }
+        (Some(_), None) => news("Enabled", "the key is no longer disabled; its value is the same".to_owned()),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+/// Reports the values that were revoked.
+fn revoked(before: &ApiKeyStatus, now: &ApiKeyStatus) -> Vec<News> {
+    let is_revoked = |credential: &&CredentialStatus| credential.state == Some(CredentialState::Revoked);
+    let was = |id: &str| before.credentials.iter().filter(is_revoked).any(|credential| credential.key_id == id);
+    let new = now.credentials.iter().filter(is_revoked).filter(|credential| !was(&credential.key_id));
+    let note = |id: &str| format!("value {id} is refused for good, because spec.rotation.revokeBefore covers it");
+    new.map(|one| News { warning: true, reason: "Revoked".to_owned(), note: note(&one.key_id) }).collect()
 }
 
 /// A revision that is lower than one before, as a re-sync may bring: said once for each generation of the spec.

@@ -43,7 +43,7 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
     let disabled_at = key.spec.disabled.then(|| before.disabled_at.clone().unwrap_or_else(|| whole_seconds(now)));
     let conditions = conditions(facts, said, before.conditions, now);
     let enforced = conditions.iter().find(|c| c.type_ == CONDITION_ENFORCED && c.status == "True");
-    ApiKeyStatus {
+    let status = ApiKeyStatus {
         state: Some(state(facts, said, now)),
         activity: before.activity.clone(),
         display_name: own_name.or(cloned.and_then(|c| c.display_name.as_deref())).map(str::to_owned),
@@ -62,7 +62,9 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
         credentials: entry.map(|entry| credentials(facts, entry, now)).unwrap_or_default(),
         observed_generation: key.metadata.generation,
         conditions,
-    }
+        history: Vec::new(),
+    };
+    ApiKeyStatus { history: events::history(facts, &status, whole_seconds(now)), ..status }
 }
 
 /// The value that its holder knows: while a newer one waits to be delivered, the one before.

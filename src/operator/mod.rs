@@ -30,6 +30,7 @@ mod entries;
 mod events;
 mod guard;
 mod key_material;
+mod key_states;
 mod leader;
 mod metrics;
 mod queue;
@@ -46,6 +47,7 @@ use api_key::recent::Recent;
 use context::Context;
 use enforcement::Enforcement;
 use entries::Entries;
+use key_states::KeyStates;
 use leader::Candidate;
 use metrics::Metrics;
 use secrets::Secrets;
@@ -87,6 +89,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let metrics = Metrics::register(&mut registry);
     let watches = WatchHealth::default();
     registry.register_collector(Box::new(watches.clone()));
+    let key_states = KeyStates::default();
+    registry.register_collector(Box::new(key_states.clone()));
     let not_ready: NotReady = Arc::new(Mutex::new(Some("starting".to_owned())));
     let probed = not_ready.clone();
     let probed_watches = watches.clone();
@@ -103,7 +107,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     tokio::select! {
         () = shutdown.wait() => {}
         material = prepare(&client, &config.own, &not_ready) => {
-            take_part(client, material, (metrics, watches), config, not_ready, &shutdown).await;
+            take_part(client, material, (metrics, watches, key_states), config, not_ready, &shutdown).await;
         }
     }
     admin_server.abort();
@@ -139,7 +143,7 @@ async fn prepare(client: &Client, own: &OwnNamespaces, not_ready: &NotReady) -> 
 async fn take_part(
     client: Client,
     material: (Pepper, SealingKey),
-    (metrics, watches): (Metrics, WatchHealth),
+    (metrics, watches, key_states): (Metrics, WatchHealth, KeyStates),
     config: Config,
     not_ready: NotReady,
     shutdown: &Shutdown,
@@ -158,7 +162,7 @@ async fn take_part(
     };
     metrics.leader.set(1);
     let leads = metrics.leader.clone();
-    let work = act(client, material, (metrics, watches), config, &not_ready, shutdown);
+    let work = act(client, material, (metrics, watches, key_states), config, &not_ready, shutdown);
     let Some(leader) = leader else { return work.await };
     let lost = tokio::select! {
         () = work => None,
@@ -185,13 +189,14 @@ fn say_whether_it_stands(not_ready: &NotReady, stands: Result<(), String>) {
 async fn act(
     client: Client,
     (pepper, sealing_key): (Pepper, SealingKey),
-    (metrics, watches): (Metrics, WatchHealth),
+    (metrics, watches, key_states): (Metrics, WatchHealth, KeyStates),
     config: Config,
     not_ready: &NotReady,
     shutdown: &Shutdown,
 ) {
     let enforcement = Arc::new(Enforcement::default());
     let (known, wakes, complete) = streams::follow(&client, &config.namespaces, enforcement.clone(), &watches);
+    key_states.watch(known.keys.clone());
     let context = Arc::new(Context {
         namespaces: config.namespaces.clone(),
         known,

@@ -1,12 +1,14 @@
 //! What is watched, and that there is what is asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::path::Path;
 
 use promql_parser::parser::{Expr, parse};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde_json::{Value, json};
 
+use super::rights::holds;
 use super::support::chart::{Rendered, render};
 use super::support::cluster::Cluster;
 use super::support::http;
@@ -74,14 +76,21 @@ fn every_expression_is_promql() {
     }
 }
 
-#[tokio::test]
-async fn every_metric_that_is_asked_for_is_one_that_operator_or_verifier_has() {
+/// Returns what Prometheus scrapes from a running operator and a running verifier.
+async fn scraped() -> [(&'static str, String); 2] {
     let cluster = Cluster::shared().await;
     let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
     let verifier = Running::verifier(cluster, &[]).await.unwrap().ready().await;
+    let metrics = async |role: &Running| http::get(&role.admin, "/metrics", &[]).await.unwrap().body;
+    [("operator", metrics(&operator).await), ("verifier", metrics(&verifier).await)]
+}
+
+#[tokio::test]
+async fn every_metric_that_is_asked_for_is_one_that_operator_or_verifier_has() {
     let mut there = BTreeSet::new();
-    for role in [&operator, &verifier] {
-        let text = http::get(&role.admin, "/metrics", &[]).await.unwrap().body;
+    for (_, text) in scraped().await {
+        // A family without keys has no samples.
+        there.extend(text.lines().filter_map(|line| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned())));
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         there.extend(lines.filter_map(|line| Some(line.split(['{', ' ']).next()?.to_owned())));
     }
@@ -92,6 +101,36 @@ async fn every_metric_that_is_asked_for_is_one_that_operator_or_verifier_has() {
     assert!(asked.0.len() > 15, "{:?}", asked.0);
     let missing: Vec<_> = asked.0.difference(&there).collect();
     assert!(missing.is_empty(), "{missing:?} are not among {there:?}");
+}
+
+#[tokio::test]
+async fn metrics_page_is_as_generated() {
+    let sections = scraped().await.map(|(role, text)| described(role, &text));
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/METRICS.md");
+    holds(&page, &format!("{REFERENCE}{}", sections.concat()));
+}
+
+/// Beginning of docs/METRICS.md.
+const REFERENCE: &str = "# Metrics\n\n\
+Both programs serve them on the admin port at `/metrics`, for Prometheus. No label contains a key, or grows with the number of keys.\n\
+This page is generated from running programs by `make docs`. [INSTALL.md](INSTALL.md) has the alerts.\n";
+
+/// Returns the section of a role: each metric with its type and its help.
+fn described(role: &str, text: &str) -> String {
+    let mut types = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        types.extend(line.split_once(' '));
+    }
+    let help = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    let rows: BTreeSet<String> = help
+        .map(|(name, help)| {
+            let type_ = types[name];
+            let suffix = if type_ == "counter" { "_total" } else { "" };
+            format!("| `{name}{suffix}` | {type_} | {} |\n", help.trim_end_matches('.'))
+        })
+        .collect();
+    let rows: String = rows.into_iter().collect();
+    format!("\n## The {role}\n\n| metric | type | meaning |\n|---|---|---|\n{rows}")
 }
 
 #[test]

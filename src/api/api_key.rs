@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration as StdDuration;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::core::Duration;
@@ -296,6 +297,13 @@ impl ApiKeySpec {
     pub fn shown_for(&self) -> Option<StdDuration> {
         let secret = self.secret.as_ref().filter(|s| s.delivery == Some(DeliveryMode::Once))?;
         Some(secret.delete_after.map_or(DEFAULT_DELETE_AFTER, StdDuration::from))
+    }
+
+    /// Returns a digest of the part of `spec.secret` that a change of takes effect with the next value: data, labels, annotations.
+    pub fn secret_digest(&self) -> String {
+        let secret = self.secret.clone().unwrap_or_default();
+        let parts = serde_json::to_vec(&(self.secret_data(), secret.labels, secret.annotations)).unwrap_or_default();
+        HEXLOWER.encode(&blake3::hash(&parts).as_bytes()[..8])
     }
 
     /// What each key of the delivered Secret holds, the default filled in.

@@ -112,6 +112,9 @@ pub struct Delivery {
     /// What became of it; it stands here and not in status, for it decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+    /// Digest of the part of `spec.secret` that it was written from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
 }
 
 /// What became of a delivered Secret.

@@ -335,7 +335,12 @@ fn bare(owner: OwnerReference, serial: u64) -> Secret {
 /// The version that an answer is of.
 fn written(name: &str, answer: &ObjectMeta) -> Written {
     Written {
-        delivery: Delivery { name: name.to_owned(), uid: answer.uid.clone().unwrap_or_default(), ended: None },
+        delivery: Delivery {
+            name: name.to_owned(),
+            uid: answer.uid.clone().unwrap_or_default(),
+            ended: None,
+            template: None,
+        },
         version: answer.resource_version.clone().unwrap_or_default(),
         is_ending: answer.deletion_timestamp.is_some(),
     }

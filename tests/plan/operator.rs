@@ -118,7 +118,8 @@ impl Operator {
                 (Some(action), None) => panic!("{action:?} without an entry"),
             },
             Phase::Mark(read, written, actions) => {
-                let delivery = Delivery { name: "billing".into(), uid: written.uid.clone(), ended: None };
+                let delivery =
+                    Delivery { name: "billing".into(), uid: written.uid.clone(), ended: None, template: None };
                 let next = read.entry.delivered(delivery, self.seen.key.spec.overlap(), world.now);
                 match world.swap(Some(&read), &next, &self) {
                     Some(read) => Phase::Do(Some(read), actions),

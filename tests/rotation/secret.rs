@@ -115,6 +115,15 @@ async fn the_secret_holds_what_the_template_says_and_a_change_of_it_counts_from_
     space.patch_key("storefront", json!({"spec": {"secret": changed}})).await;
     space.until_observed("storefront").await;
     assert_eq!(space.secrets().get("storefront").await.unwrap().resource_version(), secret.resource_version());
+    let told = || async {
+        let key = space.keys().get("storefront").await.unwrap().status.unwrap();
+        key.conditions.into_iter().find(|one| one.type_ == "SecretAvailable").unwrap().message
+    };
+    assert!(
+        told().await.contains("takes effect with the next value: raise spec.rotation.revision"),
+        "{}",
+        told().await
+    );
 
     rotate(&space, json!({"revision": 1})).await;
     space.until_serial("storefront", 2).await;
@@ -124,6 +133,7 @@ async fn the_secret_holds_what_the_template_says_and_a_change_of_it_counts_from_
     assert_eq!(secret.annotations()["reloader.stakater.com/match"], "true");
     let value = space.value("storefront", "key").await;
     both.verifier.eventually_says("ok", "scope=any", &value).await;
+    assert!(told().await.ends_with("holds the value, or did at most 5 minutes ago"), "{}", told().await);
 }
 
 async fn site_id(space: &Space) -> String {

@@ -24,7 +24,7 @@ fn an_entry_of_a_later_version_is_not_guessed_at() {
 fn delivery_erases_the_seal_and_notes_the_secret() {
     let entry = Entry::from_json(STORED.as_bytes()).unwrap();
     assert!(entry.undelivered().is_some());
-    let secret = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+    let secret = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None, template: None };
     let next = entry.delivered(secret.clone(), Duration::ZERO, Timestamp::UNIX_EPOCH);
     assert!(next.undelivered().is_none());
     assert_eq!(next.current.sealed, None);
@@ -34,7 +34,7 @@ fn delivery_erases_the_seal_and_notes_the_secret() {
 #[test]
 fn each_value_retires_when_its_own_overlap_is_over() {
     let at = |second: i64| Timestamp::from_second(second).unwrap();
-    let secret = || Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+    let secret = || Delivery { name: "billing".into(), uid: "s-1".into(), ended: None, template: None };
     let first = Entry::from_json(STORED.as_bytes()).unwrap().delivered(secret(), Duration::ZERO, at(0));
     let next = |serial, revision| Credential {
         serial,
@@ -94,7 +94,7 @@ fn ended_credential_stays_ended_whatever_the_limits() {
 #[test]
 fn rotation_drops_an_ended_credential_first() {
     let at = |second: i64| Timestamp::from_second(second).unwrap();
-    let secret = || Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+    let secret = || Delivery { name: "billing".into(), uid: "s-1".into(), ended: None, template: None };
     let mut entry = Entry::from_json(STORED.as_bytes()).unwrap().delivered(secret(), Duration::ZERO, at(0));
     for serial in 2..=6 {
         let next = Credential { serial, delivered_at: None, ..entry.current.clone() };

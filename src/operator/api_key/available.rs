@@ -30,7 +30,7 @@ pub fn say(conditions: &mut Conditions, facts: &Facts<'_>, unseen: Option<&str>,
 }
 
 fn secret_available(key: &ApiKey, delivery: Option<&Delivery>, presence: Option<Presence>) -> (bool, Reason, String) {
-    let Some(Delivery { name, ended, .. }) = delivery else {
+    let Some(Delivery { name, ended, template, .. }) = delivery else {
         return (false, Reason::Issuing, "not delivered yet".to_owned());
     };
     match (ended, presence) {
@@ -68,9 +68,21 @@ fn secret_available(key: &ApiKey, delivery: Option<&Delivery>, presence: Option<
         ),
         // Where it cannot be seen, that is said instead.
         (None, Some(Presence::Present | Presence::Frozen | Presence::Unknown)) => {
-            (true, Reason::Delivered, format!("Secret {name} holds the value"))
+            (true, Reason::Delivered, holds(key, name, template.as_deref()))
         }
     }
+}
+
+/// Returns the message of a Secret that is there: as of when, and whether the spec has changed since.
+fn holds(key: &ApiKey, secret: &str, template: Option<&str>) -> String {
+    // The longest time between two looks is a constant, so that a look writes no status.
+    let holds = format!("Secret {secret} holds the value, or did at most 5 minutes ago");
+    if template.is_none_or(|template| template == key.spec.secret_digest()) {
+        return holds;
+    }
+    format!(
+        "{holds}. It was written from an earlier spec.secret; a change of data, labels or annotations takes effect with the next value: raise spec.rotation.revision"
+    )
 }
 
 fn overdue(Delivery { name, .. }: &Delivery) -> String {

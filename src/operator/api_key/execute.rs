@@ -10,7 +10,7 @@ use super::facts::{Facts, Presence, Problem};
 use super::observe;
 use super::plan::{Action, limits};
 use crate::api::{ApiKey, Reason, SecretItem, names};
-use crate::key::{Cloned, Credential, Ended, Entry, EntryError, Minting, Plaintext};
+use crate::key::{Cloned, Credential, Delivery, Ended, Entry, EntryError, Minting, Plaintext};
 use crate::operator::context::Context;
 use crate::operator::entries::{StoreError, Stored};
 use crate::operator::refusal::refused;
@@ -251,7 +251,8 @@ async fn deliver(context: &Context, facts: &Facts<'_>, stored: &Stored) -> Resul
 /// Notes that the value stands in the Secret. Whatever goes wrong there, a 409 whose answer was lost too, what was written
 /// may be a stray.
 async fn mark(context: &Context, key: &ApiKey, stored: &Stored, written: &Written) -> Result<Stored, Error> {
-    let next = stored.entry.delivered(written.delivery.clone(), key.spec.overlap(), (context.now)());
+    let delivery = Delivery { template: Some(key.spec.secret_digest()), ..written.delivery.clone() };
+    let next = stored.entry.delivered(delivery, key.spec.overlap(), (context.now)());
     match context.entries.replace(stored, &next).await {
         Ok(stored) => {
             context.metrics.delivered.inc();

@@ -271,7 +271,7 @@ mod tests {
     fn a_new_key_is_minted_and_delivered_then_nothing_more_is_done() {
         let (key, account) =
             (key(json!({"account": "acme", "accessLevel": "Full"})), account(json!({"accessLevel": "Full"})));
-        let delivery = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+        let delivery = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None, template: None };
         let committed = entry();
         let delivered = committed.delivered(delivery, Duration::ZERO, Timestamp::UNIX_EPOCH);
         let mint = Action::Mint { serial: 1, revision: 0, cloned: None };
@@ -284,7 +284,7 @@ mod tests {
     fn a_secret_of_before_a_restore_is_noted_when_it_is_seen_and_never_as_removed() {
         let (key, account) =
             (key(json!({"account": "acme", "accessLevel": "Full"})), account(json!({"accessLevel": "Full"})));
-        let delivery = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None };
+        let delivery = Delivery { name: "billing".into(), uid: "s-1".into(), ended: None, template: None };
         let delivered = entry().delivered(delivery, Duration::ZERO, Timestamp::UNIX_EPOCH);
         let restored = delivered.adopted("u-2", None);
         for (presence, actions) in

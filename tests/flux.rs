@@ -13,16 +13,13 @@ use std::sync::OnceLock;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use support::cluster::Cluster;
+use support::documents::{commands, root, shell, succeeds};
 use support::eventually;
 use support::space::{Space, both};
 use tokio::sync::{Mutex, MutexGuard};
 
 /// The documents use one namespace, so the tests take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// Builds the program that applies as Flux does.
 fn flux() -> &'static Path {
@@ -86,12 +83,9 @@ impl Shop {
 
     /// Runs a command of a document in a shell, with kubectl of the control plane.
     fn run(&self, command: &str) {
-        let path = format!("{}:{}", self.cluster.plane.bin.display(), std::env::var("PATH").unwrap_or_default());
-        let mut shell = Command::new("sh");
-        shell.args(["-euc", command]).env("PATH", path).env("KUBECONFIG", &self.cluster.plane.kubeconfig);
+        let mut shell = shell(&self.cluster.plane, root(), command);
         shell.env("KUBE_EDITOR", "sed -i 's/accessLevel: Full/accessLevel: Full\\n  disabled: true/'");
-        let output = shell.output().unwrap();
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        succeeds(command, &shell.output().unwrap());
     }
 
     /// Returns the specs of everything of Keywright's in the namespace.
@@ -114,31 +108,17 @@ impl Shop {
 const CHANGES: [&str; 4] =
     ["kubectl patch apikey", "kubectl patch account", "kubectl create -f -", "kubectl apply --server-side"];
 
-/// Returns the commands of a document that change something of Keywright's, each with its further lines.
-fn commands(document: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(root().join(document)).unwrap();
-    let mut lines = text.lines();
-    let mut found = Vec::new();
-    while let Some(line) = lines.next() {
-        let Some(first) = line.strip_prefix("$ ") else { continue };
-        let mut command = vec![first];
-        let is_document = first.ends_with("<<EOF");
-        let goes_on = |last: &str| if is_document { last != "EOF" } else { last.ends_with('\\') };
-        while command.last().is_some_and(|last| goes_on(last)) {
-            command.push(lines.next().unwrap());
-        }
-        if CHANGES.iter().any(|change| first.starts_with(change)) {
-            found.push(command.join("\n"));
-        }
-    }
-    found
+/// Returns the commands of a document that change something of Keywright's.
+fn changes(document: &str) -> Vec<String> {
+    let is_change = |command: &String| CHANGES.iter().any(|change| command.starts_with(change));
+    commands(document).into_iter().filter(is_change).collect()
 }
 
 #[tokio::test]
 async fn documented_commands_survive_flux() {
     let mut count = 0;
     for document in ["README.md", "docs/INSTALL.md", "docs/GITOPS.md"] {
-        for command in commands(document) {
+        for command in changes(document) {
             let shop = Shop::new().await;
             let before = shop.specs();
             shop.run(&command);
@@ -177,7 +157,7 @@ async fn apply_keeps_a_patch_and_replace_keeps_a_suspension() {
     std::fs::write(&file, json!({"apiVersion": "v1", "kind": "List", "items": manifests()}).to_string()).unwrap();
     let file = file.display();
     shop.run(&format!("kubectl apply -f {file}"));
-    for command in commands("docs/GITOPS.md").iter().filter(|command| !command.contains("--server-side")) {
+    for command in changes("docs/GITOPS.md").iter().filter(|command| !command.contains("--server-side")) {
         shop.run(command);
     }
     shop.run(r#"kubectl patch apikey storefront -n shop --type=merge -p '{"spec":{"displayName":"Storefront"}}'"#);

@@ -4,6 +4,8 @@
 
 #[path = "requests/beside.rs"]
 mod beside;
+#[path = "requests/documents.rs"]
+mod documents;
 #[path = "support/mod.rs"]
 mod support;
 

@@ -5,6 +5,7 @@
 pub mod chart;
 pub mod cluster;
 pub mod control_plane;
+pub mod documents;
 pub mod http;
 pub mod keywright;
 pub mod process;

@@ -79,8 +79,18 @@ fn timeless(mut object: Value) -> Value {
             status[field] = json!(constant);
         }
     }
-    if let (Some(id), Some(hint)) = (issued, status["hint"].as_str()) {
-        status["hint"] = json!(hint.replace(&id, KEY_ID));
+    if let (Some(id), Some(hint)) = (&issued, status["hint"].as_str()) {
+        status["hint"] = json!(hint.replace(id, KEY_ID));
+    }
+    for field in ["disabledAt", "enforcedAt"] {
+        if !status[field].is_null() {
+            status[field] = json!(MOMENT);
+        }
+    }
+    for line in list(status, "history") {
+        line["at"] = json!(MOMENT);
+        let message = line["message"].as_str().unwrap().replace(&namespace, "shop");
+        line["message"] = json!(issued.as_ref().map_or_else(|| message.clone(), |id| message.replace(id, KEY_ID)));
     }
     for (index, credential) in list(status, "credentials").enumerate() {
         credential["keyId"] = json!(if index == 0 { KEY_ID } else { "m2pq4d7hx3k9" });
@@ -138,6 +148,7 @@ async fn the_statuses_that_argo_cd_and_flux_are_tested_with_are_what_the_operato
 async fn nobody_runs(scene: &Scene) {
     scene.create::<Account>("acme", json!({"accessLevel": "Full"})).await;
     scene.create::<ApiKey>("storefront", key(json!({}))).await;
+    scene.create::<ApiKey>("late", key(json!({}))).await;
     let overdue = json!({"target": {"kind": "ApiKey", "name": "late"}, "reason": "PaymentOverdue"});
     scene.create::<Suspension>("overdue", overdue).await;
     scene.becomes::<Account>("acme", "progressing_new.yaml", |_| true).await;
@@ -149,6 +160,10 @@ async fn no_verifier_runs(scene: &Scene) {
     let unproven = |object: &Value| said(object, "Enforced", "NoVerifier");
     let file = "progressing_no_verifier.yaml";
     scene.becomes::<Suspension>("overdue", file, unproven).await;
+    let nowhere = json!({"target": {"kind": "ApiKey", "name": "nobody-s"}, "reason": "PaymentOverdue"});
+    scene.create::<Suspension>("nowhere", nowhere).await;
+    let lacks_target = |object: &Value| said(object, "Enforced", "TargetNotFound");
+    scene.becomes::<Suspension>("nowhere", "progressing_target_not_found.yaml", lacks_target).await;
     let issued = |object: &Value| unproven(object) && said(object, "Ready", "Issued");
     scene.becomes::<ApiKey>("storefront", file, |key| issued(key) && said(key, "SecretAvailable", "Delivered")).await;
     let counted = |account: &Value| unproven(account) && account["status"]["keys"]["active"] == 1;
@@ -168,7 +183,6 @@ async fn keys(scene: &Scene) {
     space.patch_key("storefront", json!({"spec": {"disabled": true}})).await;
     scene.becomes::<ApiKey>("storefront", "suspended_disabled.yaml", in_state("Disabled")).await;
 
-    scene.create::<ApiKey>("late", key(json!({}))).await;
     scene.becomes::<ApiKey>("late", "suspended_by_platform.yaml", in_state("Suspended")).await;
     scene.create::<ApiKey>("ended", key(json!({}))).await;
     space.until_ready_is("ended", "Issued").await;

@@ -97,6 +97,7 @@ pub struct ApiKeySpec {
     /// Reason why the key is disabled, for people, such as `posted in a chat`. Whoever may change `disabled` may write it: 1 to 256 characters. It decides nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new("!self.matches('[\\\\p{C}]')").message("disabledReason is one line of text, without control characters"))]
     pub disabled_reason: Option<String>,
 
     /// Another key of the same namespace and account, whose display name, access level and scopes this one takes over as they are when it is first reconciled. Never its value, `disabled` or expiry. It cannot be changed.

@@ -57,10 +57,12 @@ pub(super) fn revocation_stays() -> Rule {
     let has = |object: &str| format!("has({object}.spec.rotation) && has({})", before(object));
     let (was, is) = (before("oldSelf"), before("self"));
     let is_kept = format!("({} && {is} >= {was})", has("self"));
-    let is_recorded =
-        format!("(has(self.status) && has(self.status.revokedBefore) && self.status.revokedBefore >= {was})");
+    // Whole seconds are recorded, and each is covered whole.
+    let is_recorded = format!(
+        "(has(self.status) && has(self.status.revokedBefore) && self.status.revokedBefore + duration('1s') > {was})"
+    );
     Rule::new(format!("!({}) || {is_kept} || {is_recorded}", has("oldSelf"))).message(
-        "rotation.revokeBefore revokes for good, and that is not recorded yet: keep it until status.revokedBefore has it, a moment after the operator has seen it",
+        "rotation.revokeBefore revokes for good, and that is not recorded yet: keep it until status.revokedBefore has it, a moment after the operator has seen it; a key without a value can be deleted and created again",
     )
 }
 

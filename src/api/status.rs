@@ -54,7 +54,7 @@ pub struct ApiKeyStatus {
     #[schemars(schema_with = "schema::time")]
     pub enforced_at: Option<Time>,
 
-    /// `spec.rotation.revokeBefore`, once the values that it covers are recorded as revoked. Then it may be removed from the spec, and they stay revoked.
+    /// `spec.rotation.revokeBefore` in whole seconds, once the values that it covers are recorded as revoked. Then it may be removed from the spec, and they stay revoked. A key without a value has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub revoked_before: Option<Time>,

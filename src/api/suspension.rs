@@ -48,7 +48,7 @@ pub struct SuspensionSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("target cannot be changed: create another Suspension"))]
     pub target: Target,
 
-    /// Party that suspends, by default `Platform`. Owners, admins and key-writers create and lift Suspensions `by: Owner` of keys, owners also of their Account; all others take the role `keywright-platform`. It cannot be changed.
+    /// Party that suspends, by default `Platform`. Owners, admins and key-writers create and lift Suspensions `by: Owner` of keys, owners also of their Account; all others take the role `keywright-platform`. State it in manifests: an apply that leaves it out keeps what is there. It cannot be changed.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("by cannot be changed: create another Suspension"))]
     pub by: SuspendedBy,

@@ -55,6 +55,8 @@ pub enum CredentialEnd {
 pub struct Limits {
     /// `spec.rotation.revokeBefore` of the ApiKey
     pub revoke_before: Option<Timestamp>,
+    /// `metadata.generation` of the ApiKey, for the record of `revoke_before`
+    pub generation: Option<i64>,
     /// `spec.maxKeyLifetime` of the Account
     pub max_lifetime: Option<Duration>,
 }

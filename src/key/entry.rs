@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::access::{AccessLevel, Grant, GrantError};
 
-use super::{Credential, HashError, Limits, SealError, Sealed};
+use super::{Credential, HashError, Limits, SealError, Sealed, revoked_until};
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +44,13 @@ pub struct Entry {
     /// not delivered. At most [`MOST_RETIRING`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retiring: Vec<Credential>,
+    /// The `revokeBefore` whose effect is recorded: every value that it covers has ended, and the next value is issued after its second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_before: Option<Timestamp>,
+    /// `metadata.generation` of the ApiKey in which that was recorded. It makes each record a change of the entry: an operator that lets
+    /// values be issued again, for an earlier generation, loses the compare-and-swap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_in: Option<i64>,
     /// The Secret that the newest delivery went to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<Delivery>,
@@ -160,6 +167,8 @@ impl Entry {
             cloned,
             current: credential,
             retiring: Vec::new(),
+            revoked_before: None,
+            revoked_in: None,
             secret: None,
             orphaned_at: None,
             handed_to: None,
@@ -186,13 +195,30 @@ impl Entry {
         next
     }
 
-    /// Returns the next entry, in which each credential has the end that the limits give it. `None`: every end is recorded already.
+    /// Returns the next entry, in which each credential has the end that the limits give it, and `revokeBefore` is recorded. `None`: all of
+    /// that is so already.
     pub fn ending(&self, limits: &Limits, now: Timestamp) -> Option<Self> {
         let mut next = self.clone();
         for credential in std::iter::once(&mut next.current).chain(&mut next.retiring) {
             credential.ended = credential.end(limits, now);
         }
+        next.revoked_before = self.revoked_before.max(limits.revoke_before);
+        if limits.revoke_before.is_some() {
+            next.revoked_in = limits.generation;
+        }
         (next != *self).then_some(next)
+    }
+
+    /// Returns the next entry, which blocks issuing until an earlier `revokeBefore`, or none. Only after status reports no later one: while
+    /// it does, the API server takes a revocation of the value issued next for recorded.
+    #[must_use]
+    pub fn released(&self, revoke_before: Option<Timestamp>) -> Self {
+        Self { revoked_before: revoke_before, ..self.clone() }
+    }
+
+    /// Returns true if a value issued now would be covered by the recorded `revokeBefore`.
+    pub fn blocks_issuing(&self, now: Timestamp) -> bool {
+        self.revoked_before.is_some_and(|before| revoked_until(before) > now)
     }
 
     /// The values that a call may be made with, if nothing else speaks against it; newest first.

@@ -16,8 +16,10 @@ const SCOPES_WITH_CUSTOM: &str =
     "accessLevel Custom needs 1 to 64 scopes; ReadOnly, Full and a clone without accessLevel take none";
 const EXPIRY: &str =
     "expiresAt must be from 1970-01-01 to before 9999-12-30; leave it out for a key that does not expire";
+const ONE_LINE: &str = "disabledReason is one line of text, without control characters";
 const REVOCATION_STAYS: &str = "rotation.revokeBefore revokes for good, and that is not recorded yet: keep it until \
-    status.revokedBefore has it, a moment after the operator has seen it";
+    status.revokedBefore has it, a moment after the operator has seen it; a key without a value can be deleted and \
+    created again";
 const REVOKE_BEFORE: &str =
     "rotation.revokeBefore must be from 1970-01-01 to before 9999-12-30; to refuse every value set disabled: true";
 const INTERVAL: &str = "rotation.interval must be 1m to 87600h (10 years), in hours, minutes and seconds such as 24h, 90m or 30s; a day is 24h";
@@ -105,6 +107,13 @@ pub fn rules() -> Vec<Case> {
         accepts(rotation("revision")(json!(1)).after(json!({"rotation": {"revision": 5}}))),
         accepts(key(json!({})).after(json!({"rotation": {"revision": 5}}))),
     ];
+    let reason = |text: &str| key(json!({"disabledReason": text}));
+    cases.extend([
+        accepts(reason("posted in a chat: https://chat.example.com/1 – Grüße")),
+        rejects(reason("posted\nApproved by: the platform"), ONE_LINE),
+        rejects(reason("\u{1b}[31mred"), ONE_LINE),
+        rejects(reason("\u{202e}reversed"), ONE_LINE),
+    ]);
     let revoked = |at: &str| json!({"rotation": {"revokeBefore": at}});
     let (noon, later) = ("2026-11-22T12:00:00Z", "2026-11-22T13:00:00+00:30");
     cases.extend([

@@ -55,6 +55,7 @@ apiVersion: keywright.dev/v1alpha1
 kind: Suspension
 metadata: {name: overdue, namespace: demo}
 spec:
+  by: Platform
   target: {kind: ApiKey, name: exporter}
   reason: PaymentOverdue
   message: The invoice of October is not paid.

@@ -29,6 +29,27 @@ async fn older_account_keeps_its_members() {
 }
 
 #[tokio::test]
+async fn account_with_members_keeps_them_against_one_of_the_same_second() {
+    let town = town().await;
+    // Until both are of one second.
+    for attempt in 0.. {
+        let (first, second) = (format!("zeta-{attempt}"), format!("acme-{attempt}"));
+        town.account(&first, json!([user("Alice", "Owner")])).await;
+        town.until_bound(OWNERS, &first, &["Alice"]).await;
+        town.account(&second, json!([user("Mallory", "Owner")])).await;
+        town.until_ready_is(&second, "MembersNeedOwnNamespace").await;
+        town.until_bound(OWNERS, &first, &["Alice"]).await;
+        let created = async |name: &str| town.space.accounts().get(name).await.unwrap().metadata.creation_timestamp;
+        if created(&first).await == created(&second).await {
+            return;
+        }
+        town.delete(&second).await;
+        town.delete(&first).await;
+        town.until_gone(OWNERS).await;
+    }
+}
+
+#[tokio::test]
 async fn younger_account_gets_its_members_when_the_older_is_deleted() {
     let town = town().await;
     town.account("acme", json!([user("Alice", "Owner")])).await;

@@ -229,6 +229,31 @@ fn a_value_that_would_be_revoked_in_advance_is_minted_at_that_moment_and_not_bef
 }
 
 #[test]
+fn moved_revocation_is_released_when_status_reports_no_later_one() {
+    let mut world = settled(Wish::default());
+    let far = world.now + seconds(100_000);
+    world.wish.revoke_before = Some(far);
+    rest(&mut world);
+    (world.wish.revoke_before, world.wish.revision) = (None, Some(1));
+    let mut seen = world.seen();
+    let status = |at: Timestamp| serde_json::from_value(serde_json::json!({"revokedBefore": at})).unwrap();
+    seen.key.status = Some(status(far));
+    let waiting = seen.plan(world.now);
+    assert_eq!(
+        (&waiting.actions[..], waiting.awaits_status),
+        (&[][..], true),
+        "the API server would take it for recorded"
+    );
+    seen.key.status = Some(status(world.now - jiff::SignedDuration::from_secs(9)));
+    let still = seen.plan(world.now);
+    assert_eq!((&still.actions[..], still.awaits_status), (&[][..], true), "it is later than none");
+    let plan = world.seen().plan(world.now);
+    assert_eq!((plan.actions.first(), plan.awaits_status), (Some(&Action::Release), false));
+    rest(&mut world);
+    assert_eq!((world.entry().last_serial, world.entry().revoked_before), (2, None));
+}
+
+#[test]
 fn a_value_that_is_shown_once_goes_when_its_time_is_over_and_comes_back_with_the_next_only() {
     let mut world = settled(Wish { once: Some(60), ..Wish::default() });
     let until = world.now + seconds(60);

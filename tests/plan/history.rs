@@ -23,6 +23,11 @@ pub fn hold_history(before: Option<&Entry>, next: &Entry, by: &Operator) {
     if let Some(ends) = ends(before, next) {
         return hold_ends(before, next, &ends, by);
     }
+    if next.revoked_before != before.revoked_before {
+        assert_eq!(next.revoked_before, by.seen.key.spec.revoke_before(), "as the spec has it");
+        let same = next.released(before.revoked_before);
+        return assert_eq!(&same, before, "nothing else changes");
+    }
     if next.last_serial != before.last_serial {
         hold_minting(before, next, by);
     } else if before.undelivered().is_some() && next.undelivered().is_none() {
@@ -57,7 +62,8 @@ fn ends(before: &Entry, next: &Entry) -> Option<Vec<(Credential, CredentialEnd)>
 }
 
 fn hold_ends(before: &Entry, next: &Entry, ends: &[(Credential, CredentialEnd)], by: &Operator) {
-    let mut undone = next.clone();
+    assert_eq!(next.revoked_before, before.revoked_before.max(by.seen.key.spec.revoke_before()));
+    let mut undone = next.released(before.revoked_before);
     for credential in std::iter::once(&mut undone.current).chain(&mut undone.retiring) {
         if ends.iter().any(|(ended, _)| ended.serial == credential.serial) {
             credential.ended = None;
@@ -98,6 +104,7 @@ fn hold_minting(before: &Entry, next: &Entry, by: &Operator) {
     assert!(is_raised || spec.rotation_interval().is_some_and(due), "nobody asked for serial {}", next.last_serial);
     assert_eq!(next.revision, if is_raised { spec.revision() } else { before.revision });
     let issued = next.current.issued_at.as_second();
+    assert!(before.revoked_before.is_none_or(|at| at.as_second() < issued), "issued after what is recorded");
     assert!(spec.revoke_before().is_none_or(|at| at.as_second() < issued), "revoked before it was made");
 }
 

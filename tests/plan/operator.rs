@@ -106,6 +106,13 @@ impl Operator {
                         None => return self.again(world),
                     }
                 }
+                (Some(Action::Release), Some(read)) => {
+                    let next = read.entry.released(self.seen.key.spec.revoke_before());
+                    match world.swap(Some(&read), &next, &self) {
+                        Some(read) => Phase::Do(Some(read), actions),
+                        None => return self.again(world),
+                    }
+                }
                 (Some(Action::NoteRemoved), Some(read)) => match self.end(&read, Ended::Removed, world) {
                     Some(read) => Phase::Do(Some(read), actions),
                     None => return self.again(world),

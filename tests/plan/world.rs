@@ -359,7 +359,7 @@ impl World {
 
     /// The owner changes `revokeBefore`. The API server keeps the field until the entry has recorded its effect.
     pub fn revoke_before(&mut self, to: Option<Timestamp>) {
-        let limits = Limits { revoke_before: self.wish.revoke_before, max_lifetime: None };
+        let limits = Limits { revoke_before: self.wish.revoke_before, ..Limits::default() };
         let is_recorded = self.read().is_none_or(|read| read.entry.ending(&limits, self.now).is_none());
         if to >= self.wish.revoke_before || is_recorded {
             self.wish.revoke_before = to;

@@ -163,6 +163,35 @@ async fn revoke_before_stays_in_the_spec_until_it_is_recorded() {
     drop(nobody);
 }
 
+/// A later revocation must not count as recorded because an earlier one of a later time was.
+#[tokio::test]
+async fn revocation_of_the_next_value_is_recorded_too() {
+    let cluster = Cluster::shared().await;
+    let space = Space::new(cluster).await;
+    let nobody = neither().await;
+    let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+    space.ready_key("storefront").await;
+    let remove = json!({"spec": {"rotation": {"revokeBefore": null}}});
+    let try_to = async |patch: &Value| {
+        space.keys().patch("storefront", &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+    };
+    rotate(&space, json!({"revokeBefore": "9000-01-01T00:00:00Z"})).await;
+    until_recorded(&space).await;
+    rotate(&space, json!({"revokeBefore": null, "revision": 1})).await;
+    space.until_serial("storefront", 2).await;
+    assert_eq!(status(&space).await["revokedBefore"], Value::Null);
+    // With a fraction, which a rounding up would take for the second in which the next value is issued.
+    rotate(&space, json!({"revokeBefore": Timestamp::now(), "revision": 2})).await;
+    space.until_serial("storefront", 3).await;
+    until_recorded(&space).await;
+    drop(operator);
+    let issued = status(&space).await["credentials"][0]["issuedAt"].clone();
+    rotate(&space, json!({"revokeBefore": issued})).await;
+    let refusal = try_to(&remove).await.unwrap_err().to_string();
+    assert!(refusal.contains("keep it until status.revokedBefore has it"), "{refusal}");
+    drop(nobody);
+}
+
 #[tokio::test]
 async fn a_value_that_was_revoked_before_its_delivery_gives_way_to_the_next() {
     let (space, both) = run().await;

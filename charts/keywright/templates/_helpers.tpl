@@ -15,7 +15,8 @@
 {{- fail (printf "watchNamespaces contains %s, which is Keywright's own: there are no keys in it" $own) -}}
 {{- end -}}
 {{- end -}}
-{{- range (lookup "v1" "Namespace" "" "").items -}}
+{{- /* Where the namespace exists nothing is moved. */ -}}
+{{- range (ternary dict (lookup "v1" "Namespace" "" "") (not (empty (lookup "v1" "Namespace" "" $entries)))).items -}}
 {{- $labels := .metadata.labels | default dict -}}
 {{- if and (eq (get $labels "app.kubernetes.io/name") "keywright") (eq (get $labels "app.kubernetes.io/component") "entries") (ne .metadata.name $entries) -}}
 {{- fail (printf "the entries of this cluster are in namespace %s: set entriesNamespace to that. In another one every key would get a new value. Delete that namespace first, if its keys are not needed any more" .metadata.name) -}}

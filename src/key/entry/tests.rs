@@ -77,8 +77,9 @@ fn ended_credential_stays_ended_whatever_the_limits() {
     let aged = |minutes| Limits { max_lifetime: Some(Duration::from_mins(minutes)), ..Limits::default() };
     let now = at("2026-11-22T10:30:00Z");
     assert_eq!(entry.ending(&Limits::default(), now), None);
-    assert_eq!(entry.ending(&revoked("2026-11-22T09:59:59.999Z"), now), None, "issued later");
     assert_eq!(entry.ending(&aged(31), now), None, "young enough");
+    let recorded = entry.ending(&revoked("2026-11-22T09:59:59.999Z"), now).unwrap();
+    assert_eq!((recorded.current.ended, recorded.revoked_before.is_some()), (None, true), "issued later");
     let end = |limits: &Limits| entry.ending(limits, now).unwrap();
     assert_eq!(end(&revoked("2026-11-22T10:00:00Z")).current.ended, Some(CredentialEnd::Revoked), "in that second");
     assert_eq!(end(&aged(30)).current.ended, Some(CredentialEnd::Expired));
@@ -89,6 +90,17 @@ fn ended_credential_stays_ended_whatever_the_limits() {
     }
     let read = Entry::from_json(&ended.to_json().unwrap()).unwrap();
     assert_eq!(read.current.ended, Some(CredentialEnd::Revoked));
+}
+
+#[test]
+fn each_generation_of_a_revocation_changes_the_record() {
+    let now = "2026-11-22T10:30:00Z".parse().unwrap();
+    let entry = Entry::from_json(STORED.as_bytes()).unwrap();
+    let limits = |generation| Limits { revoke_before: Some(now), generation: Some(generation), max_lifetime: None };
+    let first = entry.ending(&limits(3), now).unwrap();
+    assert_eq!(first.ending(&limits(3), now), None);
+    assert_eq!(first.ending(&limits(4), now).unwrap().revoked_in, Some(4));
+    assert_eq!(first.ending(&Limits { generation: Some(5), ..Limits::default() }, now), None, "no revocation");
 }
 
 #[test]

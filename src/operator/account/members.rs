@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::{Client, ResourceExt};
@@ -39,16 +38,29 @@ pub async fn apply(
     neighbours: &[Arc<Account>],
     unreadable: &[ObjectMeta],
 ) -> Result<Members, kube::Error> {
+    let bindings = Collection::<RoleBinding>::new(client, account.metadata.namespace.as_deref());
+    let owners = bindings.get_opt(names::OWNERS_BINDING).await?;
+    let admins = bindings.get_opt(names::ADMINS_BINDING).await?;
+    let has_members = |meta: &ObjectMeta| [&owners, &admins].iter().any(|found| is_bound(found.as_ref(), meta));
+    // The API server counts creation in seconds. Within one, the account whose members have roles comes first, then the first name.
+    let age = |meta: &ObjectMeta| {
+        let created = meta.creation_timestamp.as_ref().map(|at| at.0);
+        (created, !has_members(meta), meta.name.clone().unwrap_or_default())
+    };
     // A deletion counts from when it is asked for, whatever finalizer holds the account.
     let others = neighbours.iter().map(|other| &other.metadata).chain(unreadable);
     let rivals = others.filter(|other| other.deletion_timestamp.is_none());
-    let older = rivals.filter(|other| age(other) < age(&account.metadata)).min_by_key(|other| age(other));
+    let own = age(&account.metadata);
+    let older =
+        rivals.map(|other| (age(other), other)).filter(|(age, _)| *age < own).min_by_key(|(age, _)| age.clone());
+    let older = older.map(|(_, other)| other);
     let counts = older.is_none() && account.metadata.deletion_timestamp.is_none();
-    let bindings = Collection::<RoleBinding>::new(client, account.metadata.namespace.as_deref());
     let mut outcome = Members::Bound;
-    for (role, name) in [(MemberRole::Owner, names::OWNERS_BINDING), (MemberRole::Admin, names::ADMINS_BINDING)] {
+    for (role, name, found) in
+        [(MemberRole::Owner, names::OWNERS_BINDING, owners), (MemberRole::Admin, names::ADMINS_BINDING, admins)]
+    {
         let wanted = if counts { binding(account, role, name) } else { None };
-        match apply_one(&bindings, account, neighbours, name, wanted).await {
+        match apply_one(&bindings, account, neighbours, (name, found), wanted).await {
             Ok(None) => {}
             Ok(Some(name)) => outcome = Members::Conflict(name),
             Err(error) => outcome = Members::Refused(refused(&error).ok_or(error)?),
@@ -58,10 +70,10 @@ pub async fn apply(
     Ok(oldest.map_or(outcome, |oldest| Members::NotOldest { oldest }))
 }
 
-/// Sorts the oldest first. The API server counts creation in seconds, so names decide within one. A time that cannot be parsed comes
-/// first: then no other account has members.
-fn age(meta: &ObjectMeta) -> (Option<Timestamp>, &str) {
-    (meta.creation_timestamp.as_ref().map(|at| at.0), meta.name.as_deref().unwrap_or_default())
+/// Returns true if a binding of members belongs to the account with this metadata.
+fn is_bound(found: Option<&Received<RoleBinding>>, meta: &ObjectMeta) -> bool {
+    let Some(Received(Ok(binding))) = found else { return false };
+    is_ours(binding) && binding.owner_references().iter().any(|owner| Some(&owner.uid) == meta.uid.as_ref())
 }
 
 /// The name, where it is taken by a RoleBinding that is not ours.
@@ -69,11 +81,11 @@ async fn apply_one(
     bindings: &Collection<RoleBinding>,
     account: &Account,
     neighbours: &[Arc<Account>],
-    name: &str,
+    (name, found): (&str, Option<Received<RoleBinding>>),
     wanted: Option<RoleBinding>,
 ) -> Result<Option<String>, kube::Error> {
     // One that cannot be parsed was changed by others, so it is not ours to touch.
-    let found = match bindings.get_opt(name).await? {
+    let found = match found {
         None => None,
         Some(Received(Ok(binding))) => Some(binding),
         Some(Received(Err(_))) => return Ok(wanted.map(|_| name.to_owned())),

@@ -79,6 +79,10 @@ pub async fn execute(
                     None => stored,
                 });
             }
+            (Action::Release, Some(stored)) => {
+                let released = stored.entry.released(facts.key.spec.revoke_before());
+                outcome.entry = Some(context.entries.replace(&stored, &released).await?);
+            }
             (Action::NoteRemoved, Some(stored)) => {
                 let removed = stored.entry.ended(Ended::Removed);
                 outcome.entry = Some(context.entries.replace(&stored, &removed).await?);
@@ -93,9 +97,7 @@ pub async fn execute(
                 }
             },
             // The plan and the entry do not fit together: somebody changed it.
-            (Action::Deliver | Action::NoteSeen | Action::NoteEnds | Action::NoteRemoved | Action::Conceal, None) => {
-                return Err(StoreError::Lost.into());
-            }
+            (_, None) => return Err(StoreError::Lost.into()),
         }
     }
     Ok(outcome)

@@ -217,7 +217,7 @@ async fn work(context: &Context, facts: &Facts<'_>, now: Timestamp) -> Result<Do
     let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..*facts };
     let plan = plan(&facts, now);
     let is_idle = plan.actions.is_empty();
-    let is_at_rest = is_idle && plan.problem.is_none() && unseen.is_none();
+    let is_at_rest = is_idle && plan.problem.is_none() && unseen.is_none() && !plan.awaits_status;
     let outcome = match execute::execute(context, &facts, entry.clone(), plan.actions).await {
         Ok(outcome) => outcome,
         Err(error) => {

@@ -27,6 +27,8 @@ pub enum Action {
     NoteSeen,
     /// Record in the entry which credentials have ended for good.
     NoteEnds,
+    /// Let values be issued again, after the owner has moved a recorded `revokeBefore` of the future.
+    Release,
     /// Note in the entry that somebody deleted the Secret.
     NoteRemoved,
     /// Note in the entry that the value was shown for its time, and blank and delete its Secret.
@@ -40,6 +42,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Why nothing more is done.
     pub problem: Option<Problem>,
+    /// The status has to be written before more is done.
+    pub awaits_status: bool,
     /// When time alone changes something.
     pub next: Option<Timestamp>,
 }
@@ -67,7 +71,8 @@ pub fn plan(facts: &Facts<'_>, now: Timestamp) -> Plan {
     if facts.entry.is_some_and(|entry| entry.ending(&limits(facts.key, facts.account), now).is_some()) {
         actions.insert(0, Action::NoteEnds);
     }
-    Plan { actions, problem, next: deadline(facts, now) }
+    let awaits_status = facts.entry.is_some_and(|entry| is_held(facts.key, entry, now) && reports_later(facts.key));
+    Plan { actions, problem, awaits_status, next: deadline(facts, now) }
 }
 
 /// Minting and delivering.
@@ -103,7 +108,25 @@ fn value(facts: &Facts<'_>, cloned: Option<Cloned>, now: Timestamp) -> Result<Ve
     if revoke_before.is_some_and(|before| revoked_until(before) > now) {
         return Ok(Vec::new());
     }
-    Ok(vec![Action::Mint { serial, revision, cloned }, Action::Deliver])
+    let mut actions = vec![Action::Mint { serial, revision, cloned }, Action::Deliver];
+    if facts.entry.is_some_and(|entry| is_held(facts.key, entry, now)) {
+        if reports_later(facts.key) {
+            return Ok(Vec::new());
+        }
+        actions.insert(0, Action::Release);
+    }
+    Ok(actions)
+}
+
+/// Returns true if the entry blocks issuing by a `revokeBefore` that the spec does not contain any more.
+fn is_held(key: &ApiKey, entry: &Entry, now: Timestamp) -> bool {
+    entry.blocks_issuing(now) && key.spec.revoke_before() < entry.revoked_before
+}
+
+/// Returns true if status reports a later `revokeBefore` than the spec contains.
+fn reports_later(key: &ApiKey) -> bool {
+    let reported = key.status.as_ref().and_then(|status| status.revoked_before.as_ref());
+    reported.map(|at| revoked_until(at.0)) > key.spec.revoke_before().map(revoked_until)
 }
 
 fn secret_ending(key: &ApiKey) -> Problem {
@@ -137,7 +160,7 @@ fn is_rotation_due(key: &ApiKey, entry: &Entry, now: Timestamp) -> bool {
 /// Returns the limits that end the credentials of a key.
 pub fn limits(key: &ApiKey, account: Option<&Account>) -> Limits {
     let max_lifetime = account.and_then(|account| account.spec.max_lifetime());
-    Limits { revoke_before: key.spec.revoke_before(), max_lifetime }
+    Limits { revoke_before: key.spec.revoke_before(), generation: key.metadata.generation, max_lifetime }
 }
 
 /// When the interval asks for the next value, if the key lives until then.
@@ -215,6 +238,7 @@ pub fn deadline(facts: &Facts<'_>, now: Timestamp) -> Option<Timestamp> {
         current.and_then(|current| interval_ends(key, current)),
         key.spec.revoke_before(),
         key.spec.revoke_before().map(revoked_until),
+        entry.and_then(|entry| entry.revoked_before).map(revoked_until),
         shown,
     ]
     .into_iter()

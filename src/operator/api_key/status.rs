@@ -16,7 +16,7 @@ use crate::api::{
     CONDITION_SUSPENDED, Conditions, CredentialState, CredentialStatus, Reason, State, Suspension,
 };
 use crate::apiserver::Collection;
-use crate::key::{Credential, CredentialEnd, Delivery, Entry, revoked_until};
+use crate::key::{Credential, CredentialEnd, Delivery, Entry};
 use crate::operator::context::Context;
 use crate::operator::enforcement::{self, Standing};
 use crate::operator::write;
@@ -180,13 +180,11 @@ fn is_invalid(reason: Reason) -> bool {
     }
 }
 
-/// Returns `spec.rotation.revokeBefore` once every end that follows from it is recorded, rounded up to a whole second.
+/// Returns `spec.rotation.revokeBefore`, in whole seconds, once it is recorded. Without an entry nothing is: a restored one may come.
 fn revoked_before(facts: &Facts<'_>, now: Timestamp) -> Option<Time> {
-    let before = facts.key.spec.revoke_before()?;
-    let is_recorded = facts.entry.is_none_or(|entry| entry.ending(&limits(facts.key, None), now).is_none());
-    let second = whole_seconds(before);
-    let rounded_up = if second.0 < before { Time(revoked_until(before)) } else { second };
-    is_recorded.then_some(rounded_up)
+    let (before, entry) = (facts.key.spec.revoke_before()?, facts.entry?);
+    let is_recorded = entry.ending(&limits(facts.key, None), now).is_none();
+    is_recorded.then(|| whole_seconds(before))
 }
 
 /// Has the key itself expired?

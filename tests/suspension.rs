@@ -304,9 +304,9 @@ async fn the_longest_message_there_is_reaches_the_owner_in_condition_and_event()
     let target = json!({"kind": "ApiKey", "name": "storefront"});
     suspend_as(&space, "long", json!({"target": target, "reason": "Abuse", "message": message})).await;
     let condition = until_suspended_for(&space, "ak/storefront", Some("Abuse")).await.unwrap();
-    assert_eq!(condition.message, message);
+    assert_eq!(condition.message, format!("suspended by the platform: {message}"));
     let (_, told) = until_told(&space, "ApiKey", "storefront", "Suspended").await;
-    assert!(told.starts_with("ééé"), "{told}");
+    assert!(told.starts_with("suspended by the platform: ééé"), "{told}");
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ pub struct ApiKeySpec {
     /// Reason why the key is disabled, for people, such as `posted in a chat`. Whoever may change `disabled` may write it: 1 to 256 characters. It decides nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
-    #[x_kube(validation = Rule::new("!self.matches('[\\\\p{C}]')").message("disabledReason is one line of text, without control characters"))]
+    #[x_kube(validation = Rule::new(r"!self.matches('[\\p{Cc}\\p{Zl}\\p{Zp}\\x{061C}\\x{200E}\\x{200F}\\x{202A}-\\x{202E}\\x{2066}-\\x{2069}]')").message("disabledReason is one line of text, without control characters"))]
     pub disabled_reason: Option<String>,
 
     /// Another key of the same namespace and account, whose display name, access level and scopes this one takes over as they are when it is first reconciled. Never its value, `disabled` or expiry. It cannot be changed.

@@ -47,8 +47,8 @@ pub struct Entry {
     /// The `revokeBefore` whose effect is recorded: every value that it covers has ended, and the next value is issued after its second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_before: Option<Timestamp>,
-    /// `metadata.generation` of the ApiKey in which that was recorded. It makes each record a change of the entry: an operator that lets
-    /// values be issued again, for an earlier generation, loses the compare-and-swap.
+    /// `metadata.generation` of the ApiKey in which that was recorded. Each record is so a change of the entry, and an operator whose ApiKey is
+    /// of an earlier generation knows that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_in: Option<i64>,
     /// The Secret that the newest delivery went to.
@@ -212,8 +212,13 @@ impl Entry {
     /// Returns the next entry, which blocks issuing until an earlier `revokeBefore`, or none. Only after status reports no later one: while
     /// it does, the API server takes a revocation of the value issued next for recorded.
     #[must_use]
-    pub fn released(&self, revoke_before: Option<Timestamp>) -> Self {
-        Self { revoked_before: revoke_before, ..self.clone() }
+    pub fn released(&self, limits: &Limits) -> Self {
+        Self { revoked_before: limits.revoke_before, revoked_in: limits.generation, ..self.clone() }
+    }
+
+    /// Returns true if an earlier generation of the ApiKey decides nothing any more, because a later one is recorded.
+    pub fn outdates(&self, generation: Option<i64>) -> bool {
+        self.revoked_in > generation
     }
 
     /// Returns true if a value issued now would be covered by the recorded `revokeBefore`.

@@ -113,6 +113,8 @@ pub fn rules() -> Vec<Case> {
         rejects(reason("posted\nApproved by: the platform"), ONE_LINE),
         rejects(reason("\u{1b}[31mred"), ONE_LINE),
         rejects(reason("\u{202e}reversed"), ONE_LINE),
+        rejects(reason("one\u{2028}two"), ONE_LINE),
+        accepts(reason("نمی\u{200c}شود 👩\u{200d}💻")),
     ]);
     let revoked = |at: &str| json!({"rotation": {"revokeBefore": at}});
     let (noon, later) = ("2026-11-22T12:00:00Z", "2026-11-22T13:00:00+00:30");

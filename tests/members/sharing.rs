@@ -41,6 +41,12 @@ async fn account_with_members_keeps_them_against_one_of_the_same_second() {
         town.until_bound(OWNERS, &first, &["Alice"]).await;
         let created = async |name: &str| town.space.accounts().get(name).await.unwrap().metadata.creation_timestamp;
         if created(&first).await == created(&second).await {
+            // Also while it has no members for a moment.
+            for members in [json!([]), json!([user("Alice", "Owner")])] {
+                town.space.patch_account(&first, json!({"spec": {"members": members}})).await;
+                town.until_ready_is(&first, "Accepted").await;
+            }
+            town.until_bound(OWNERS, &first, &["Alice"]).await;
             return;
         }
         town.delete(&second).await;

@@ -20,7 +20,7 @@ enum Rule {
     Record,
     /// Status follows the entry.
     RecordFirst,
-    /// The entry has the generation of the ApiKey that was recorded.
+    /// The entry has the generation of the ApiKey that was recorded, and an operator with an earlier one does nothing.
     Generation,
     /// A value is issued only after what the entry has recorded.
     IssueAfter,
@@ -93,6 +93,8 @@ struct State {
     /// How often the user may still change the field.
     changes: u8,
     operators: [Operator; 2],
+    /// The ApiKey as the watch of the second operator has it; the first one's is never late.
+    late: (Key, u8),
     /// Events of the ApiKey and of the entry that the verifier has not taken in.
     keys: VecDeque<Field>,
     entries: VecDeque<[bool; VALUES]>,
@@ -111,6 +113,7 @@ enum Step {
     UserWrites(Field),
     UserAsksForAValue,
     OperatorReads(usize),
+    LateWatchDelivers,
     OperatorActs(usize, Operator),
     OperatorStops(usize),
     VerifierTakesKey(Field),
@@ -230,7 +233,8 @@ impl Revoking {
                 }
             }
             Operator::Release { key, entry } => {
-                let next = Entry { recorded: key.spec, ..entry };
+                let generation = if self.keeps(Rule::Generation) { key.generation } else { entry.generation };
+                let next = Entry { recorded: key.spec, generation, ..entry };
                 if state.swap(entry, next) { Operator::Issue { key, entry: next } } else { Operator::Idle }
             }
             Operator::Issue { entry, .. } => {
@@ -247,18 +251,24 @@ impl Revoking {
                 to.push((step, next));
             };
             if operator == Operator::Idle {
+                let (key, version) = if n == 1 { state.late } else { (state.key, state.version) };
+                let is_outdated = state.entry.generation > key.generation;
                 let releases_early = !self.keeps(Rule::ReleaseAfter)
-                    && state.key.wants
+                    && key.wants
                     && !state.entry.issued[1]
                     && state.entry.recorded == Some(Moment::Future)
-                    && state.key.spec != Some(Moment::Future);
+                    && key.spec != Some(Moment::Future);
                 let then = if releases_early {
-                    Operator::Release { key: state.key, entry: state.entry }
+                    Operator::Release { key, entry: state.entry }
                 } else {
-                    self.first(state.key, state.version, state.entry)
+                    self.first(key, version, state.entry)
                 };
-                if !Self::is_at_rest(state) {
+                if !Self::is_at_rest(key, state.entry) && !is_outdated {
                     push(Step::OperatorReads(n), state.clone(), then);
+                }
+                if n == 1 && state.late.1 != state.version {
+                    let next = State { late: (state.key, state.version), ..state.clone() };
+                    push(Step::LateWatchDelivers, next, Operator::Idle);
                 }
                 continue;
             }
@@ -270,9 +280,9 @@ impl Revoking {
     }
 
     /// Nothing is left to do for an operator.
-    fn is_at_rest(state: &State) -> bool {
-        let issues = state.key.wants && !state.entry.issued[1] && state.key.spec != Some(Moment::Future);
-        state.key.status == state.key.spec && !issues
+    fn is_at_rest(key: Key, entry: Entry) -> bool {
+        let issues = key.wants && !entry.issued[1] && key.spec != Some(Moment::Future);
+        key.status == key.spec && !issues
     }
 
     fn verifier(self, state: &State, to: &mut Vec<(Step, State)>) {
@@ -313,6 +323,7 @@ impl Model for Revoking {
             entry: Entry { recorded: field, generation: 0, ended: first, issued: [true, false] },
             changes: 3,
             operators: [Operator::Idle; 2],
+            late: (Key { spec: field, generation: 0, status: field, wants: false }, 0),
             keys: VecDeque::new(),
             entries: VecDeque::new(),
             sees: (field, first),
@@ -342,7 +353,7 @@ impl Model for Revoking {
     }
 
     fn is_goal(&self, state: &State) -> bool {
-        Self::is_at_rest(state) && state.operators == [Operator::Idle; 2] && state.keys.is_empty()
+        Self::is_at_rest(state.key, state.entry) && state.operators == [Operator::Idle; 2] && state.keys.is_empty()
     }
 }
 

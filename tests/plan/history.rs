@@ -1,7 +1,7 @@
 //! Which entry may follow which: held at every swap.
 
 use keywright::api::REVISION_STEP;
-use keywright::key::{Credential, CredentialEnd, Delivery, Ended, Entry, MOST_RETIRING};
+use keywright::key::{Credential, CredentialEnd, Delivery, Ended, Entry, Limits, MOST_RETIRING};
 use keywright::operator::api_key::facts::Presence;
 
 use super::operator::Operator;
@@ -25,7 +25,7 @@ pub fn hold_history(before: Option<&Entry>, next: &Entry, by: &Operator) {
     }
     if next.revoked_before != before.revoked_before {
         assert_eq!(next.revoked_before, by.seen.key.spec.revoke_before(), "as the spec has it");
-        let same = next.released(before.revoked_before);
+        let same = next.released(&recorded(before));
         return assert_eq!(&same, before, "nothing else changes");
     }
     if next.last_serial != before.last_serial {
@@ -49,6 +49,11 @@ pub fn hold_history(before: Option<&Entry>, next: &Entry, by: &Operator) {
     }
 }
 
+/// What an entry has recorded.
+fn recorded(entry: &Entry) -> Limits {
+    Limits { revoke_before: entry.revoked_before, generation: entry.revoked_in, max_lifetime: None }
+}
+
 /// Each credential that both entries have.
 fn same_serials<'e>(before: &'e Entry, next: &'e Entry) -> impl Iterator<Item = (&'e Credential, &'e Credential)> {
     next.credentials().filter_map(|is| Some((before.credentials().find(|was| was.serial == is.serial)?, is)))
@@ -63,7 +68,7 @@ fn ends(before: &Entry, next: &Entry) -> Option<Vec<(Credential, CredentialEnd)>
 
 fn hold_ends(before: &Entry, next: &Entry, ends: &[(Credential, CredentialEnd)], by: &Operator) {
     assert_eq!(next.revoked_before, before.revoked_before.max(by.seen.key.spec.revoke_before()));
-    let mut undone = next.released(before.revoked_before);
+    let mut undone = next.released(&recorded(before));
     for credential in std::iter::once(&mut undone.current).chain(&mut undone.retiring) {
         if ends.iter().any(|(ended, _)| ended.serial == credential.serial) {
             credential.ended = None;

@@ -107,7 +107,7 @@ impl Operator {
                     }
                 }
                 (Some(Action::Release), Some(read)) => {
-                    let next = read.entry.released(self.seen.key.spec.revoke_before());
+                    let next = read.entry.released(&limits(&self.seen.key, self.seen.account.as_ref()));
                     match world.swap(Some(&read), &next, &self) {
                         Some(read) => Phase::Do(Some(read), actions),
                         None => return self.again(world),

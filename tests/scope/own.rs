@@ -53,5 +53,5 @@ async fn key_works_in_an_installation_with_other_namespaces() {
     let namespaces = kubectl(&["get", "namespaces", "-o", "name"]).unwrap();
     assert!(!namespaces.contains("keywright"), "{namespaces}");
     let moved = cluster.install_chart_with(&["--set", "entriesNamespace=elsewhere"]).unwrap_err().to_string();
-    assert!(moved.contains(&format!("entries of this cluster are in namespace {ENTRIES}")), "{moved}");
+    assert!(moved.contains(&format!("namespace {ENTRIES} has the labels of Keywright's entries")), "{moved}");
 }

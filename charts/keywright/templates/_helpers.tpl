@@ -19,7 +19,7 @@
 {{- range (ternary dict (lookup "v1" "Namespace" "" "") (not (empty (lookup "v1" "Namespace" "" $entries)))).items -}}
 {{- $labels := .metadata.labels | default dict -}}
 {{- if and (eq (get $labels "app.kubernetes.io/name") "keywright") (eq (get $labels "app.kubernetes.io/component") "entries") (ne .metadata.name $entries) -}}
-{{- fail (printf "the entries of this cluster are in namespace %s: set entriesNamespace to that. In another one every key would get a new value. Delete that namespace first, if its keys are not needed any more" .metadata.name) -}}
+{{- fail (printf "namespace %s has the labels of Keywright's entries, and namespace %s does not exist. If the entries of this cluster are there, set entriesNamespace to it: in a new one every key would get a new value. If not, take the label app.kubernetes.io/component from it" .metadata.name $entries) -}}
 {{- end -}}
 {{- end -}}
 {{ $entries }}

@@ -100,7 +100,11 @@ fn each_generation_of_a_revocation_changes_the_record() {
     let first = entry.ending(&limits(3), now).unwrap();
     assert_eq!(first.ending(&limits(3), now), None);
     assert_eq!(first.ending(&limits(4), now).unwrap().revoked_in, Some(4));
-    assert_eq!(first.ending(&Limits { generation: Some(5), ..Limits::default() }, now), None, "no revocation");
+    let removed = Limits { generation: Some(5), ..Limits::default() };
+    assert_eq!(first.ending(&removed, now), None, "no revocation");
+    assert!(first.outdates(Some(2)) && !first.outdates(Some(3)) && !entry.outdates(None));
+    let released = first.released(&removed);
+    assert_eq!((released.revoked_before, released.outdates(Some(4))), (None, true));
 }
 
 #[test]

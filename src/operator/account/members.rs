@@ -8,7 +8,7 @@ use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::{Client, ResourceExt};
 
-use crate::api::{Account, Member, MemberKind, MemberRole, names};
+use crate::api::{Account, AccountStatus, CONDITION_READY, Member, MemberKind, MemberRole, Reason, names};
 use crate::apiserver::{Collection, Received};
 use crate::operator::refusal::refused;
 use crate::operator::write;
@@ -42,18 +42,19 @@ pub async fn apply(
     let owners = bindings.get_opt(names::OWNERS_BINDING).await?;
     let admins = bindings.get_opt(names::ADMINS_BINDING).await?;
     let has_members = |meta: &ObjectMeta| [&owners, &admins].iter().any(|found| is_bound(found.as_ref(), meta));
-    // The API server counts creation in seconds. Within one, the account whose members have roles comes first, then the first name.
-    let age = |meta: &ObjectMeta| {
+    // The API server counts creation in seconds. Within one, the account whose members have roles comes first, then one that was told
+    // that its members count, then the first name.
+    let age = |meta: &ObjectMeta, status: Option<&AccountStatus>| {
         let created = meta.creation_timestamp.as_ref().map(|at| at.0);
-        (created, !has_members(meta), meta.name.clone().unwrap_or_default())
+        (created, !has_members(meta), !is_accepted(status), meta.name.clone().unwrap_or_default())
     };
+    let readable = neighbours.iter().map(|other| (&other.metadata, other.status.as_ref()));
     // A deletion counts from when it is asked for, whatever finalizer holds the account.
-    let others = neighbours.iter().map(|other| &other.metadata).chain(unreadable);
-    let rivals = others.filter(|other| other.deletion_timestamp.is_none());
-    let own = age(&account.metadata);
-    let older =
-        rivals.map(|other| (age(other), other)).filter(|(age, _)| *age < own).min_by_key(|(age, _)| age.clone());
-    let older = older.map(|(_, other)| other);
+    let rivals = readable.chain(unreadable.iter().map(|other| (other, None)));
+    let rivals = rivals.filter(|(other, _)| other.deletion_timestamp.is_none());
+    let own = age(&account.metadata, account.status.as_ref());
+    let older = rivals.map(|(other, status)| (age(other, status), other)).filter(|(age, _)| *age < own);
+    let older = older.min_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, other)| other);
     let counts = older.is_none() && account.metadata.deletion_timestamp.is_none();
     let mut outcome = Members::Bound;
     for (role, name, found) in
@@ -68,6 +69,11 @@ pub async fn apply(
     }
     let oldest = older.filter(|_| !account.spec.members.is_empty()).and_then(|older| older.name.clone());
     Ok(oldest.map_or(outcome, |oldest| Members::NotOldest { oldest }))
+}
+
+fn is_accepted(status: Option<&AccountStatus>) -> bool {
+    let conditions = status.map_or(&[][..], |status| &status.conditions);
+    conditions.iter().any(|one| one.type_ == CONDITION_READY && one.reason == Reason::Accepted.as_str())
 }
 
 /// Returns true if a binding of members belongs to the account with this metadata.

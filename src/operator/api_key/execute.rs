@@ -80,7 +80,7 @@ pub async fn execute(
                 });
             }
             (Action::Release, Some(stored)) => {
-                let released = stored.entry.released(facts.key.spec.revoke_before());
+                let released = stored.entry.released(&limits(facts.key, facts.account));
                 outcome.entry = Some(context.entries.replace(&stored, &released).await?);
             }
             (Action::NoteRemoved, Some(stored)) => {

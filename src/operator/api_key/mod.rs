@@ -58,6 +58,9 @@ pub enum Error {
     /// It took too long.
     #[error("gave up after {PATIENCE:?}")]
     TimedOut,
+    /// The entry records a later generation of the ApiKey than the watch has delivered.
+    #[error("the watch of ApiKeys is behind the key's record")]
+    Outdated,
     /// A thread of ours panicked.
     #[error("hashing panicked")]
     Panicked,
@@ -213,6 +216,9 @@ async fn work(context: &Context, facts: &Facts<'_>, now: Timestamp) -> Result<Do
         },
     };
     let read = entry.as_ref().map(|stored| stored.entry.clone());
+    if read.as_ref().is_some_and(|entry| entry.outdates(facts.key.metadata.generation)) {
+        return Err(Error::Outdated);
+    }
     let source = if read.is_none() { observe::source(context, facts.key).await? } else { None };
     let facts = Facts { entry: read.as_ref(), secret, source: source.as_ref(), ..*facts };
     let plan = plan(&facts, now);

@@ -80,7 +80,7 @@ fn a_command_line_that_cannot_be_used_ends_with_2_and_says_why() {
         (&["operator", "--leader-election=perhaps"], &["'--leader-election'"]),
         (
             &["operator", "--watch-namespaces=shop, billing"],
-            &["` billing` is no name of a namespace: write names like"],
+            &["` billing` is no name of a namespace", "write names like shop,billing"],
         ),
         (&["verifier", "--watch-namespaces=Shop"], &["--watch-namespaces", "`Shop` is no name of a namespace"]),
         (&["verifier", "--watch-namespaces="], &["`` is no name of a namespace", "leave the flag out to watch all"]),

@@ -15,8 +15,9 @@ fn ready_message(key: &ApiKey) -> String {
     conditions.iter().find(|c| c.type_ == "Ready").unwrap().message.clone()
 }
 
+/// What the verifier enforces: the grant, cut to the ceiling of the Account.
 fn access(key: &ApiKey) -> Value {
-    serde_json::to_value(key.status.as_ref().unwrap().access.as_ref()).unwrap()
+    serde_json::to_value(&key.status.as_ref().unwrap().access.as_ref().unwrap().effective).unwrap()
 }
 
 #[tokio::test]

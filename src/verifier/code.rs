@@ -125,7 +125,9 @@ impl Code {
     pub fn detail(self) -> &'static str {
         match self {
             Code::Ok => "Go on.",
-            Code::Missing => "Send the key as `Authorization: Bearer <key>` or `X-API-Key: <key>`.",
+            Code::Missing => {
+                "Send the key as `Authorization: Bearer <key>` or `X-API-Key: <key>`; a Bearer token of another shape is not read as a key."
+            }
             Code::Malformed => {
                 "Send exactly one key, whole and unchanged; it looks like kw_<12 characters>_<49 characters>."
             }

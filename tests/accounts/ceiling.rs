@@ -28,7 +28,10 @@ async fn a_scope_outside_the_catalogue_is_said_to_be_a_typing_error_and_heals_wh
     space.key("typo", json!({"account": "acme", "accessLevel": "Custom", "scopes": scopes})).await;
     let key = space.until_ready_is("typo", "UnknownScope").await;
     let message = ready_message(&key);
-    assert!(message.contains("lists no resource ordes;") && message.contains("spec.resources"), "{message}");
+    assert!(
+        message.contains("lists no resource ordes (did you mean orders?);") && message.contains("spec.resources"),
+        "{message}"
+    );
     assert!(space.secrets().get_opt("typo").await.unwrap().is_none(), "nothing is minted");
     space.until_state_is("typo", "Invalid").await;
 

@@ -81,9 +81,26 @@ fn is_known(grant: &Grant, account: &Account) -> Result<(), Problem> {
     let name = account.metadata.name.as_deref().unwrap_or_default();
     let message = format!(
         "Account {name} lists no resource {}; correct spec.scopes, or ask the platform team to add it to spec.resources of the Account",
-        unknown.join(", ")
+        with_nearest(&unknown, &catalogue).join(", ")
     );
     Err(Problem::new(Reason::UnknownScope, message))
+}
+
+/// The unknown resources, the first of them with the one of the catalogue that each was probably meant to be. Not all of
+/// them: whoever may write a key would else choose how long the operator compares.
+fn with_nearest(unknown: &[&str], catalogue: &BTreeSet<&str>) -> Vec<String> {
+    const COMPARED: usize = 3;
+    /// Of a similarity from 0 to 1; clap suggests from the same on.
+    const ALIKE: f64 = 0.7;
+    let nearest = |resource: &str| {
+        let by_likeness = catalogue.iter().map(|known| (strsim::jaro(resource, known), *known));
+        by_likeness.filter(|(likeness, _)| *likeness > ALIKE).max_by(|a, b| a.0.total_cmp(&b.0))
+    };
+    let said = unknown.iter().take(COMPARED).map(|resource| match nearest(resource) {
+        Some((_, known)) => format!("{resource} (did you mean {known}?)"),
+        None => (*resource).to_owned(),
+    });
+    said.chain(unknown.iter().skip(COMPARED).map(|resource| (*resource).to_owned())).collect()
 }
 
 fn is_granted(grant: &Grant, account: &Account) -> Result<(), Problem> {
@@ -101,4 +118,16 @@ fn is_granted(grant: &Grant, account: &Account) -> Result<(), Problem> {
         beyond.join(", ")
     );
     Err(Problem::new(Reason::ScopeNotGranted, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_resource_is_named_with_the_one_that_it_was_meant_to_be_if_there_is_one() {
+        let catalogue = BTreeSet::from(["orders", "order-lines", "invoices"]);
+        let said = with_nearest(&["ordes", "invoice", "weather", "oders"], &catalogue);
+        assert_eq!(said, ["ordes (did you mean orders?)", "invoice (did you mean invoices?)", "weather", "oders"]);
+    }
 }

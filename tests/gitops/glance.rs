@@ -56,9 +56,10 @@ async fn the_columns_say_what_matters() {
     assert_eq!(rows[0], ["NAME", "ACCOUNT", "ACCESS", "STATE", "KEY", "LAST USED", "AGE"]);
     assert_eq!(rows[1][..5], ["storefront", "acme", "ReadOnly", "Active", &format!("kw_{id}_…")]);
     let keys = get(cluster, &space, &["ak", "-o", "wide"]);
-    let wide = ["DISPLAY NAME", "EXPIRES", "ENFORCED", "REQUESTS", "SECRET", "REASON"];
+    let wide = ["DISPLAY NAME", "GRANTED", "EXPIRES", "ENFORCED", "REQUESTS", "SECRET", "REASON"];
     assert_eq!(table(&keys)[0][7..], wide);
     assert_eq!(cell(&keys, "DISPLAY NAME"), "Storefront");
+    assert_eq!(cell(&keys, "GRANTED"), "ReadOnly");
     assert_eq!((cell(&keys, "SECRET"), cell(&keys, "REASON")), ("storefront", "Issued"));
 
     let accounts = get(cluster, &space, &["acct"]);
@@ -72,8 +73,11 @@ async fn the_columns_say_what_matters() {
     assert_eq!((cell(&accounts, "DISPLAY NAME"), cell(&accounts, "REASON")), ("Acme Corporation", "Accepted"));
 
     let suspensions = get(cluster, &space, &["susp", "-o", "wide"]);
-    assert_eq!(table(&suspensions)[0], ["NAME", "KIND", "TARGET", "REASON", "ENFORCED", "AGE", "MESSAGE"]);
-    assert_eq!(table(&suspensions)[1][..4], ["later", "ApiKey", "other", "Abuse"]);
+    assert_eq!(
+        table(&suspensions)[0],
+        ["NAME", "KIND", "TARGET", "BY", "REASON", "FOUND", "ENFORCED", "AGE", "MESSAGE"]
+    );
+    assert_eq!(table(&suspensions)[1][..5], ["later", "ApiKey", "other", "Platform", "Abuse"]);
     assert_eq!(cell(&suspensions, "MESSAGE"), "Too many calls");
     let all = get(cluster, &space, &["keywright", "-o", "name"]);
     for one in ["account.keywright.dev/acme", "apikey.keywright.dev/storefront", "suspension.keywright.dev/later"] {

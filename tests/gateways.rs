@@ -101,6 +101,21 @@ fn pages_quote_expressions_of_envoy_yaml() {
     }
 }
 
+/// A verifier reads one method header. Beside Traefik it is the other one, and a client's must not come through.
+#[test]
+fn nginx_and_caddy_set_both_method_headers() {
+    for (file, set, method) in [
+        ("keywright-ask.conf", "proxy_set_header", "$request_method;"),
+        ("Caddyfile", "header_up", "{http.request.method}"),
+        ("caddy.md", "header_up", "{http.request.method}"),
+    ] {
+        let text = std::fs::read_to_string(format!("docs/gateways/{file}")).unwrap();
+        for header in ["X-Original-Method", "X-Forwarded-Method"] {
+            assert!(text.contains(&format!("{set} {header} {method}")), "{file} does not set {header}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn identity_header_in_any_spelling_is_removed() {
     each(headers::spelled).await;

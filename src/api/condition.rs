@@ -162,8 +162,13 @@ impl AsRef<str> for Reason {
     }
 }
 
-/// The conditions of one status, said anew. `lastTransitionTime` moves only when a status does, or when `Enforced` is of another
-/// generation, so that the same facts give the same bytes; one that is not said again is gone.
+/// Returns the condition of a type, if there is one.
+pub fn condition<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Conditions of one status. `lastTransitionTime` moves only when a status does, or when `Enforced` is of another generation, so that
+/// the same facts give the same bytes. A condition that is not said again is removed.
 pub struct Conditions {
     before: Vec<Condition>,
     said: Vec<Condition>,

@@ -20,7 +20,7 @@ pub use api_key::{
 };
 pub use condition::{
     CONDITION_ENFORCED, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CONDITION_SUSPENDED,
-    CONDITION_TARGET_FOUND, Conditions, Reason,
+    CONDITION_TARGET_FOUND, Conditions, Reason, condition,
 };
 pub use crds::{CrdFile, crd_files};
 pub use namespaces::{Namespaces, OwnNamespaces, SameNamespace, namespace_name, watched_namespace};

@@ -9,7 +9,7 @@ use kube::api::ObjectMeta;
 use kube::{Client, Resource};
 
 use super::{refusal, write};
-use crate::api::{CONDITION_READY, CONDITION_SUSPENDED, names};
+use crate::api::{CONDITION_READY, CONDITION_SUSPENDED, condition, names};
 use crate::apiserver::Collection;
 
 /// The longest note that the API server takes, in bytes.
@@ -81,15 +81,14 @@ pub fn cut(note: String, longest: usize) -> String {
 
 /// What is new in the conditions that keys and accounts have in common.
 pub fn of_conditions(before: &[Condition], now: &[Condition]) -> Vec<News> {
-    let said = |conditions: &[Condition], type_: &str| conditions.iter().find(|c| c.type_ == type_).cloned();
     let mut news = Vec::new();
-    let (was, is) = (said(before, CONDITION_READY), said(now, CONDITION_READY));
-    if let Some(is) = is.filter(|is| was.as_ref().is_none_or(|was| was.reason != is.reason)) {
-        news.push(News { warning: is.status != "True", reason: is.reason, note: is.message });
+    let (was, is) = (condition(before, CONDITION_READY), condition(now, CONDITION_READY));
+    if let Some(is) = is.filter(|is| was.is_none_or(|was| was.reason != is.reason)) {
+        news.push(News { warning: is.status != "True", reason: is.reason.clone(), note: is.message.clone() });
     }
-    match (said(before, CONDITION_SUSPENDED), said(now, CONDITION_SUSPENDED)) {
-        (was, Some(is)) if was.as_ref().is_none_or(|was| was.reason != is.reason) => {
-            news.push(News { warning: true, reason: "Suspended".to_owned(), note: is.message });
+    match (condition(before, CONDITION_SUSPENDED), condition(now, CONDITION_SUSPENDED)) {
+        (was, Some(is)) if was.is_none_or(|was| was.reason != is.reason) => {
+            news.push(News { warning: true, reason: "Suspended".to_owned(), note: is.message.clone() });
         }
         (Some(_), None) => {
             let note = "the suspension was lifted".to_owned();

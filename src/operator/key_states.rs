@@ -10,7 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use crate::api::{ApiKey, ApiKeyStatus, CONDITION_READY, State};
+use crate::api::{ApiKey, CONDITION_READY, State, condition};
 
 /// Time for which a refused call counts as use.
 const RECENT: SignedDuration = SignedDuration::from_hours(1);
@@ -46,11 +46,12 @@ struct Counts {
 
 impl Counts {
     fn add(&mut self, key: &ApiKey, now: Timestamp) {
-        let status = key.status.clone().unwrap_or_default();
-        let state = status.state.map_or("Pending", name);
+        let status = key.status.as_ref();
+        let state = status.and_then(|status| status.state).map_or("Pending", name);
         *self.states.entry(state).or_default() += 1;
-        if let Some(reason) = not_ready(&status) {
-            *self.not_ready.entry(reason).or_default() += 1;
+        let Some(status) = status else { return };
+        if let Some(ready) = condition(&status.conditions, CONDITION_READY).filter(|ready| ready.status != "True") {
+            *self.not_ready.entry(ready.reason.clone()).or_default() += 1;
         }
         let Some(activity) = &status.activity else { return };
         let is_recent = activity.last_denied_at.as_ref().is_some_and(|at| now.duration_since(at.0) < RECENT);
@@ -72,11 +73,6 @@ impl Counts {
         }
         self
     }
-}
-
-fn not_ready(status: &ApiKeyStatus) -> Option<String> {
-    let ready = status.conditions.iter().find(|condition| condition.type_ == CONDITION_READY)?;
-    (ready.status != "True").then(|| ready.reason.clone())
 }
 
 fn name(state: State) -> &'static str {

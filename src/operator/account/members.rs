@@ -8,7 +8,7 @@ use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::api::{DeleteParams, ObjectMeta, Preconditions};
 use kube::{Client, ResourceExt};
 
-use crate::api::{Account, AccountStatus, CONDITION_READY, Member, MemberKind, MemberRole, Reason, names};
+use crate::api::{Account, AccountStatus, CONDITION_READY, Member, MemberKind, MemberRole, Reason, condition, names};
 use crate::apiserver::{Collection, Received};
 use crate::operator::refusal::refused;
 use crate::operator::write;
@@ -73,7 +73,7 @@ pub async fn apply(
 
 fn is_accepted(status: Option<&AccountStatus>) -> bool {
     let conditions = status.map_or(&[][..], |status| &status.conditions);
-    conditions.iter().any(|one| one.type_ == CONDITION_READY && one.reason == Reason::Accepted.as_str())
+    condition(conditions, CONDITION_READY).is_some_and(|ready| ready.reason == Reason::Accepted.as_str())
 }
 
 /// Returns true if a binding of members belongs to the account with this metadata.

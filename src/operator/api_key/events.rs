@@ -1,19 +1,14 @@
 //! What is new of a key since its last status.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::facts::Facts;
 use crate::api::{
     ApiKey, ApiKeyStatus, CONDITION_EXPIRING, CONDITION_READY, CONDITION_SECRET_AVAILABLE, CredentialState,
-    CredentialStatus, HistoryLine, Reason, State,
+    CredentialStatus, HistoryLine, Reason, State, condition,
 };
 use crate::operator::context::Context;
 use crate::operator::events::{News, cut, of_conditions, publish};
-
-/// Tells it.
-pub async fn tell(context: &Context, facts: &Facts<'_>, status: &ApiKeyStatus) {
-    publish(&context.client, facts.key, news(facts, status), (context.now)()).await;
-}
 
 /// Tells that a value can be read before every live verifier has it.
 pub async fn tell_passed_over(context: &Context, key: &ApiKey, leases: &[String]) {
@@ -34,51 +29,55 @@ const LINES: usize = 10;
 /// Bytes of a line's message that are kept.
 const LONGEST_LINE: usize = 256;
 
-/// Returns the history of a key with its news, newest first.
-pub fn history(facts: &Facts<'_>, now: &ApiKeyStatus, at: Time) -> Vec<HistoryLine> {
-    let before = facts.key.status.as_ref().map_or(&[][..], |status| &status.history);
-    let line = |news: News| HistoryLine { at: at.clone(), reason: news.reason, message: cut(news.note, LONGEST_LINE) };
-    let new = news(facts, now).into_iter().rev().map(line);
-    new.chain(before.iter().cloned()).take(LINES).collect()
+/// Returns a history with news, newest first.
+pub fn history(before: &[HistoryLine], news: &[News], at: &Time) -> Vec<HistoryLine> {
+    let line = |news: &News| HistoryLine {
+        at: at.clone(),
+        reason: news.reason.clone(),
+        message: cut(news.note.clone(), LONGEST_LINE),
+    };
+    news.iter().rev().map(line).chain(before.iter().cloned()).take(LINES).collect()
 }
 
 /// Returns what differs from the status before, oldest first.
-fn news(facts: &Facts<'_>, now: &ApiKeyStatus) -> Vec<News> {
-    let before = facts.key.status.clone().unwrap_or_default();
+pub fn news(facts: &Facts<'_>, before: &ApiKeyStatus, now: &ApiKeyStatus) -> Vec<News> {
     let mut news = of_conditions(&before.conditions, &now.conditions);
-    news.retain_mut(|one| is_news_of_ready(one, &before, now));
-    news.extend(switched(facts, &before, now));
-    let expiring = |status: &ApiKeyStatus| status.conditions.iter().find(|c| c.type_ == CONDITION_EXPIRING).cloned();
-    if let Some(is) = expiring(now).filter(|_| expiring(&before).is_none()) {
-        news.push(News { warning: true, reason: is.reason, note: is.message });
+    news.retain_mut(|one| is_news_of_ready(one, before, now));
+    news.extend(switched(facts, before, now));
+    for warning in [expiring, immutable] {
+        if let Some(is) = warning(now).filter(|_| warning(before).is_none()) {
+            news.push(News { warning: true, reason: is.reason.clone(), note: is.message.clone() });
+        }
     }
-    let immutable = |status: &ApiKeyStatus| {
-        let available = status.conditions.iter().find(|c| c.type_ == CONDITION_SECRET_AVAILABLE);
-        available.filter(|c| c.reason == Reason::SecretImmutable.as_str()).cloned()
-    };
-    if let Some(is) = immutable(now).filter(|_| immutable(&before).is_none()) {
-        news.push(News { warning: true, reason: is.reason, note: is.message });
-    }
-    news.extend(revoked(&before, now));
+    news.extend(revoked(before, now));
     let is_revoked = now.credentials.first().is_some_and(|newest| newest.state == Some(CredentialState::Revoked));
     if now.state == Some(State::Expired) && before.state != Some(State::Expired) && !is_revoked {
         let note = "every call with the key is refused from now on; move spec.expiresAt forward, or raise spec.rotation.revision";
         news.push(News { warning: true, reason: "Expired".to_owned(), note: note.to_owned() });
     }
-    if newest(&before).zip(newest(now)).is_some_and(|(was, is)| is > was) {
+    if newest(before).zip(newest(now)).is_some_and(|(was, is)| is > was) {
         let note =
             format!("a new value, {}, took the place of the one before", now.hint.as_deref().unwrap_or_default());
         news.push(News { warning: false, reason: "Rotated".to_owned(), note });
     }
-    news.extend(ignored_revision(facts, &before));
+    news.extend(ignored_revision(facts, before));
     news
+}
+
+fn expiring(status: &ApiKeyStatus) -> Option<&Condition> {
+    condition(&status.conditions, CONDITION_EXPIRING)
+}
+
+fn immutable(status: &ApiKeyStatus) -> Option<&Condition> {
+    let available = condition(&status.conditions, CONDITION_SECRET_AVAILABLE);
+    available.filter(|available| available.reason == Reason::SecretImmutable.as_str())
 }
 
 fn newest(status: &ApiKeyStatus) -> Option<i64> {
     status.credentials.first().map(|credential| credential.serial)
 }
 
-/// Returns false for what is no news of a key. Renames `Issued` where nothing was issued: a problem is over.
+/// Returns false for a change of `Ready` that is not reported. Renames `Issued` to `Resolved` if no value was issued.
 fn is_news_of_ready(news: &mut News, before: &ApiKeyStatus, now: &ApiKeyStatus) -> bool {
     if news.reason == Reason::Issuing.as_str() {
         return false;
@@ -86,7 +85,7 @@ fn is_news_of_ready(news: &mut News, before: &ApiKeyStatus, now: &ApiKeyStatus) 
     if news.reason != Reason::Issued.as_str() {
         return true;
     }
-    let was = before.conditions.iter().find(|condition| condition.type_ == CONDITION_READY);
+    let was = condition(&before.conditions, CONDITION_READY);
     let was_issuing = was.is_none_or(|was| was.reason == Reason::Issuing.as_str());
     if before.key_id.is_none() || (was_issuing && newest(now) == Some(1)) {
         return true;

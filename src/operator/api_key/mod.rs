@@ -180,7 +180,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
         unseen: unseen.as_deref(),
         standing: standing.as_ref(),
     };
-    let status = status::project(&facts, &said, now);
+    let (status, news) = status::project(&facts, &said, now);
     // Counted, and only then looked for: a key that is deleted meanwhile has been forgotten already.
     context.metrics.is_expiring(&uid, status::is_expiring(&status));
     if context.known.key(&namespace, &key.name_any()).is_none_or(|known| known.uid() != key.uid()) {
@@ -192,7 +192,7 @@ async fn attempt(key: &ApiKey, context: &Context) -> Result<Requeue, Error> {
     if let Some(look) = look(&outcome) {
         context.recent.keep(key, Some(&status), look);
     }
-    status::write(context, &facts, status).await?;
+    status::write(context, key, status, news).await?;
     Ok(Requeue::After(next(context, &facts, problem.as_ref(), now)))
 }
 

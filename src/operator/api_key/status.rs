@@ -13,12 +13,13 @@ use super::plan::{limits, warning};
 use crate::access::{AccessLevel, Grant};
 use crate::api::{
     Access, AccessGrant, Account, ApiKey, ApiKeyStatus, CONDITION_ENFORCED, CONDITION_EXPIRING, CONDITION_READY,
-    CONDITION_SUSPENDED, Conditions, CredentialState, CredentialStatus, Reason, State, Suspension,
+    CONDITION_SUSPENDED, Conditions, CredentialState, CredentialStatus, Reason, State, Suspension, condition,
 };
 use crate::apiserver::Collection;
 use crate::key::{Credential, CredentialEnd, Delivery, Entry};
 use crate::operator::context::Context;
 use crate::operator::enforcement::{self, Standing};
+use crate::operator::events::{News, publish};
 use crate::operator::write;
 
 /// What is to be said besides the facts.
@@ -34,16 +35,17 @@ pub struct Said<'a> {
     pub standing: Option<&'a Standing>,
 }
 
-/// The status that these facts give. The one before is asked only for when its conditions last changed.
-pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStatus {
+/// Returns the status that these facts give, and what is new in it.
+pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> (ApiKeyStatus, Vec<News>) {
     let Facts { key, account, entry, .. } = *facts;
-    let before = key.status.clone().unwrap_or_default();
+    let nothing = ApiKeyStatus::default();
+    let before = key.status.as_ref().unwrap_or(&nothing);
     let cloned = entry.and_then(|entry| entry.cloned.as_ref());
     let own_name = key.spec.display_name.as_deref();
     let disabled_at = key.spec.disabled.then(|| before.disabled_at.clone().unwrap_or_else(|| whole_seconds(now)));
-    let conditions = conditions(facts, said, before.conditions, now);
-    let enforced = conditions.iter().find(|c| c.type_ == CONDITION_ENFORCED && c.status == "True");
-    let status = ApiKeyStatus {
+    let conditions = conditions(facts, said, before.conditions.clone(), now);
+    let enforced = condition(&conditions, CONDITION_ENFORCED).filter(|enforced| enforced.status == "True");
+    let mut status = ApiKeyStatus {
         state: Some(state(facts, said, now)),
         activity: before.activity.clone(),
         display_name: own_name.or(cloned.and_then(|c| c.display_name.as_deref())).map(str::to_owned),
@@ -64,7 +66,9 @@ pub fn project(facts: &Facts<'_>, said: &Said<'_>, now: Timestamp) -> ApiKeyStat
         conditions,
         history: Vec::new(),
     };
-    ApiKeyStatus { history: events::history(facts, &status, whole_seconds(now)), ..status }
+    let news = events::news(facts, before, &status);
+    status.history = events::history(&before.history, &news, &whole_seconds(now));
+    (status, news)
 }
 
 /// The value that its holder knows: while a newer one waits to be delivered, the one before.
@@ -208,23 +212,22 @@ fn reported(grant: &Grant) -> AccessGrant {
 
 fn credentials(facts: &Facts<'_>, entry: &Entry, now: Timestamp) -> Vec<CredentialStatus> {
     let limits = limits(facts.key, facts.account);
-    let accepted = entry.credentials().filter(|credential| credential.retires_at.is_none_or(|at| at > now));
-    accepted
-        .map(|credential| CredentialStatus {
-            key_id: credential.id.to_string(),
-            serial: i64::try_from(credential.serial).unwrap_or(i64::MAX),
-            state: Some(match credential.end(&limits, now) {
-                Some(CredentialEnd::Revoked) => CredentialState::Revoked,
-                Some(CredentialEnd::Expired) => CredentialState::Expired,
-                None if is_past(facts.key, now) => CredentialState::Expired,
-                None if credential.retires_at.is_some() => CredentialState::Retiring,
-                None => CredentialState::Active,
-            }),
-            revision: Some(credential.revision).filter(|revision| *revision > 0),
-            issued_at: whole_seconds(credential.issued_at),
-            retires_at: credential.retires_at.map(whole_seconds),
-        })
-        .collect()
+    let kept = entry.credentials().filter(|credential| credential.retires_at.is_none_or(|at| at > now));
+    kept.map(|credential| CredentialStatus {
+        key_id: credential.id.to_string(),
+        serial: i64::try_from(credential.serial).unwrap_or(i64::MAX),
+        state: Some(match credential.end(&limits, now) {
+            Some(CredentialEnd::Revoked) => CredentialState::Revoked,
+            Some(CredentialEnd::Expired) => CredentialState::Expired,
+            None if is_past(facts.key, now) => CredentialState::Expired,
+            None if credential.retires_at.is_some() => CredentialState::Retiring,
+            None => CredentialState::Active,
+        }),
+        revision: Some(credential.revision).filter(|revision| *revision > 0),
+        issued_at: whole_seconds(credential.issued_at),
+        retires_at: credential.retires_at.map(whole_seconds),
+    })
+    .collect()
 }
 
 /// The API server keeps whole seconds; a fraction would make every status look changed.
@@ -234,22 +237,21 @@ fn whole_seconds(at: Timestamp) -> Time {
 
 /// Is the current value near its end?
 pub fn is_expiring(status: &ApiKeyStatus) -> bool {
-    status.conditions.iter().any(|condition| condition.type_ == CONDITION_EXPIRING)
+    condition(&status.conditions, CONDITION_EXPIRING).is_some()
 }
 
 /// Writes it when it differs, with the resourceVersion that was observed: a late write must not land on a re-created
 /// namesake.
-pub async fn write(context: &Context, facts: &Facts<'_>, status: ApiKeyStatus) -> Result<(), Error> {
-    let key = facts.key;
+pub async fn write(context: &Context, key: &ApiKey, status: ApiKeyStatus, news: Vec<News>) -> Result<(), Error> {
     if key.status.as_ref() == Some(&status) {
         return Ok(());
     }
     let keys = Collection::<ApiKey>::new(&context.client, key.metadata.namespace.as_deref());
     let (metadata, spec) = (write::as_read(&key.metadata), key.spec.clone());
-    let object = ApiKey { metadata, spec, status: Some(status.clone()) };
+    let object = ApiKey { metadata, spec, status: Some(status) };
     keys.replace_status(&key.name_any(), &write::by_us(), &object).await?;
-    // After the write, or a conflict would have it told twice.
-    events::tell(context, facts, &status).await;
+    // After the write, or a conflict would publish it twice.
+    publish(&context.client, key, news, (context.now)()).await;
     Ok(())
 }
 
@@ -289,7 +291,7 @@ mod tests {
 
     fn state_of(spec: serde_json::Value, entry: Option<&Entry>, said: Said<'_>) -> State {
         let (key, account) = (key(spec), account(json!({"accessLevel": "Full"})));
-        project(&facts(&key, &account, entry), &said, "2026-11-22T12:00:00Z".parse().unwrap()).state.unwrap()
+        project(&facts(&key, &account, entry), &said, "2026-11-22T12:00:00Z".parse().unwrap()).0.state.unwrap()
     }
 
     #[test]
@@ -328,7 +330,7 @@ mod tests {
         let facts = facts(&key, &account, Some(&entry));
         let said = Said { suspension: Some(&suspension), ..Said::default() };
         let types = |at: &str, said: &Said<'_>| {
-            let conditions = project(&facts, said, at.parse().unwrap()).conditions;
+            let conditions = project(&facts, said, at.parse().unwrap()).0.conditions;
             conditions.into_iter().map(|c| format!("{}={}", c.type_, c.reason)).collect::<Vec<_>>()
         };
         let always = ["Ready=Issued", "SecretAvailable=Delivered", "Enforced=AwaitingVerifiers"];
@@ -343,7 +345,7 @@ mod tests {
         let (key, account) = (key(json!({"account": "acme"})), account(json!({"accessLevel": "Full"})));
         let said = |entry: &Entry| {
             let now = "2026-11-22T12:00:00Z".parse().unwrap();
-            let status = project(&facts(&key, &account, Some(entry)), &Said::default(), now);
+            let (status, _) = project(&facts(&key, &account, Some(entry)), &Said::default(), now);
             (status.highest_revision, status.credentials[0].revision)
         };
         let mut entry = delivered();
@@ -357,7 +359,7 @@ mod tests {
         let (mut key, entry) = (key(json!({"account": "acme", "accessLevel": "Full"})), delivered());
         let account = account(json!({"accessLevel": "ReadOnly"}));
         let project_at = |key: &ApiKey, at: &str| {
-            project(&facts(key, &account, Some(&entry)), &Said::default(), at.parse().unwrap())
+            project(&facts(key, &account, Some(&entry)), &Said::default(), at.parse().unwrap()).0
         };
         let first = project_at(&key, "2026-11-22T12:00:00.987654321Z");
         assert_eq!(first.hint.as_deref(), Some("kw_7hx3k9m2pq4d_…"));

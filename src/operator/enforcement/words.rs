@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::lease::{Look, Observed, Says};
-use crate::api::{CONDITION_ENFORCED, Conditions, Reason};
+use crate::api::{CONDITION_ENFORCED, Conditions, Reason, condition};
 
 /// What is known of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +28,7 @@ pub fn is_settled(conditions: &[Condition], generation: Option<i64>) -> bool {
 }
 
 fn said_of(conditions: &[Condition], generation: Option<i64>) -> Option<&Condition> {
-    let mut of_generation = conditions.iter().filter(|condition| condition.observed_generation == generation);
-    of_generation.find(|condition| condition.type_ == CONDITION_ENFORCED)
+    condition(conditions, CONDITION_ENFORCED).filter(|condition| condition.observed_generation == generation)
 }
 
 /// Says it. Where nothing is known yet, or nothing any more, what was said of this generation before stays as it is, so

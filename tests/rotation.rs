@@ -19,12 +19,23 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use support::cluster::Cluster;
 use support::eventually;
-use support::space::{Both, Space, both, passes_until};
-use tokio::sync::RwLockReadGuard;
+use support::keywright::Running;
+use support::space::{Both, Space, both, neither, passes_until};
+use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 /// A namespace, and the operator and the verifier that the tests of this binary share.
 async fn run() -> (Space, RwLockReadGuard<'static, Both>) {
     (Space::new(Cluster::shared().await).await, both().await)
+}
+
+/// A namespace with an issued key, and an operator that the test may stop. While the guard lives nothing else runs.
+async fn operator_alone() -> (RwLockWriteGuard<'static, Option<Both>>, Space, Running, String) {
+    let cluster = Cluster::shared().await;
+    let space = Space::new(cluster).await;
+    let guard = neither().await;
+    let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+    let value = space.ready_key("storefront").await;
+    (guard, space, operator, value)
 }
 
 async fn rotate(space: &Space, rotation: Value) {

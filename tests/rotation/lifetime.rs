@@ -7,10 +7,10 @@ use kube::api::PostParams;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 
-use super::record;
 use super::support::cluster::Cluster;
 use super::support::keywright::Running;
-use super::support::space::{Space, neither};
+use super::support::space::Space;
+use super::{operator_alone, record};
 
 /// Rewrites the record so that the value was issued an hour ago.
 async fn age(space: &Space) {
@@ -24,13 +24,10 @@ async fn age(space: &Space) {
 
 #[tokio::test]
 async fn value_too_old_for_its_account_stays_expired() {
-    let cluster = Cluster::shared().await;
-    let space = Space::new(cluster).await;
-    let nobody = neither().await;
-    let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
-    let value = space.ready_key("storefront").await;
+    let (_nobody, space, operator, value) = operator_alone().await;
     drop(operator);
     age(&space).await;
+    let cluster = Cluster::shared().await;
     let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
     let verifier = Running::verifier(cluster, &[]).await.unwrap().ready().await;
     verifier.eventually_says("ok", "scope=any", &value).await;
@@ -44,5 +41,4 @@ async fn value_too_old_for_its_account_stays_expired() {
     verifier.eventually_says("expired", "scope=any", &value).await;
     space.until_state_is("storefront", "Expired").await;
     verifier.process.terminate().unwrap();
-    drop(nobody);
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::support::cluster::Cluster;
 use super::support::eventually;
 use super::support::keywright::Running;
-use super::support::space::{Space, neither};
-use super::{moment, record, rotate, rotated, run, status};
+use super::support::space::Space;
+use super::{moment, operator_alone, record, rotate, rotated, run, status};
 
 /// Whole seconds, for a typed object keeps no fractions.
 fn in_seconds(seconds: i64) -> Timestamp {
@@ -139,42 +139,32 @@ async fn revoked_value_stays_revoked_without_revoke_before() {
     assert_eq!(both.verifier.code("scope=any", &old).await, "revoked");
 }
 
+/// Patches the key; the API server may refuse that.
+async fn try_to(space: &Space, patch: &Value) -> kube::Result<()> {
+    space.keys().patch("storefront", &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+}
+
 #[tokio::test]
 async fn revoke_before_stays_in_the_spec_until_it_is_recorded() {
-    let cluster = Cluster::shared().await;
-    let space = Space::new(cluster).await;
-    let nobody = neither().await;
-    let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
-    space.ready_key("storefront").await;
+    let (_nobody, space, operator, _) = operator_alone().await;
     drop(operator);
     rotate(&space, json!({"revokeBefore": "2026-11-22T10:00:00.5Z"})).await;
     let remove = json!({"spec": {"rotation": {"revokeBefore": null}}});
-    let try_to = async |patch: &Value| {
-        space.keys().patch("storefront", &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
-    };
     let earlier = json!({"spec": {"rotation": {"revokeBefore": "2026-11-22T10:00:00Z"}}});
     for patch in [&remove, &earlier, &json!({"spec": {"rotation": null}})] {
-        let refusal = try_to(patch).await.unwrap_err().to_string();
+        let refusal = try_to(&space, patch).await.unwrap_err().to_string();
         assert!(refusal.contains("keep it until status.revokedBefore has it"), "{patch}: {refusal}");
     }
-    let _operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
+    let _operator = Running::operator(Cluster::shared().await, &[]).await.unwrap().ready().await;
     until_recorded(&space).await;
-    try_to(&remove).await.unwrap();
-    drop(nobody);
+    try_to(&space, &remove).await.unwrap();
 }
 
 /// A later revocation must not count as recorded because an earlier one of a later time was.
 #[tokio::test]
 async fn revocation_of_the_next_value_is_recorded_too() {
-    let cluster = Cluster::shared().await;
-    let space = Space::new(cluster).await;
-    let nobody = neither().await;
-    let operator = Running::operator(cluster, &[]).await.unwrap().ready().await;
-    space.ready_key("storefront").await;
+    let (_nobody, space, operator, _) = operator_alone().await;
     let remove = json!({"spec": {"rotation": {"revokeBefore": null}}});
-    let try_to = async |patch: &Value| {
-        space.keys().patch("storefront", &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
-    };
     rotate(&space, json!({"revokeBefore": "9000-01-01T00:00:00Z"})).await;
     until_recorded(&space).await;
     rotate(&space, json!({"revokeBefore": null, "revision": 1})).await;
@@ -187,9 +177,8 @@ async fn revocation_of_the_next_value_is_recorded_too() {
     drop(operator);
     let issued = status(&space).await["credentials"][0]["issuedAt"].clone();
     rotate(&space, json!({"revokeBefore": issued})).await;
-    let refusal = try_to(&remove).await.unwrap_err().to_string();
+    let refusal = try_to(&space, &remove).await.unwrap_err().to_string();
     assert!(refusal.contains("keep it until status.revokedBefore has it"), "{refusal}");
-    drop(nobody);
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub struct ApiKeyStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
 
-    /// What the key is granted, and what is left of it under its account's ceiling.
+    /// Access that is granted to the key, and the part of it that the account's ceiling leaves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
 
@@ -49,7 +49,7 @@ pub struct ApiKeyStatus {
     #[schemars(schema_with = "schema::time")]
     pub disabled_at: Option<Time>,
 
-    /// Time at which it was proven that every verifier goes by `observedGeneration`. Absent until then.
+    /// Time at which every verifier was proven to apply `observedGeneration`. Absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::time")]
     pub enforced_at: Option<Time>,
@@ -64,7 +64,7 @@ pub struct ApiKeyStatus {
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["keyId"]))]
     pub credentials: Vec<CredentialStatus>,
 
-    /// What happened to the key, newest first: at most 10 lines. The same is in Events, which API servers keep for an hour, and which the roles of keys cannot read.
+    /// Changes of the key, newest first: at most 10 lines. The operator publishes them as Events too, which API servers keep for an hour and which the roles of keys cannot read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("maxItems" = 10, "x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<HistoryLine>,
@@ -100,7 +100,7 @@ pub enum State {
     Active,
 }
 
-/// What a key may do, without and with its account's ceiling.
+/// Access of a key, without and with its account's ceiling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Access {

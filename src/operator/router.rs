@@ -300,7 +300,7 @@ impl Router {
         let SeenSuspension { namespace, name, target, .. } = &gone;
         let is_of_name =
             |other: &SeenSuspension| (&other.namespace, &other.name, &other.target) == (namespace, name, target);
-        // It may have been created anew before its deletion was seen.
+        // A new one of the same name may have been seen before this deletion.
         if !self.suspensions.values().any(is_of_name) {
             self.suspensions_of_target.remove(namespace, &target.to_string(), name);
         }

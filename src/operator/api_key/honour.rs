@@ -86,8 +86,8 @@ fn is_known(grant: &Grant, account: &Account) -> Result<(), Problem> {
     Err(Problem::new(Reason::UnknownScope, message))
 }
 
-/// The unknown resources, the first of them with the one of the catalogue that each was probably meant to be. Not all of
-/// them: whoever may write a key would else choose how long the operator compares.
+/// Returns the unknown resources, the first of them with the nearest resource of the catalogue. A key can name many
+/// resources, so a limit keeps the time of the comparison short.
 fn with_nearest(unknown: &[&str], catalogue: &BTreeSet<&str>) -> Vec<String> {
     const COMPARED: usize = 3;
     /// Of a similarity from 0 to 1; clap suggests from the same on.

@@ -60,8 +60,8 @@ impl<'s> Place<'s> {
     }
 }
 
-/// Follows everything, for ever, from when the Lease is there; `entries` is the namespace of the records. Says to the service when every list is complete, and as of when
-/// all of it is fresh.
+/// Watches all resources, as soon as the Lease exists, and does not return; `entries` is the namespace of the records. Reports to the
+/// service when every list is complete, and as of when all of it is fresh.
 pub async fn follow(client: Client, service: Arc<Service>, namespaces: &Namespaces, entries: &str) {
     let places: Vec<Place> =
         namespaces.each().iter().map(|namespace| Place::new(&client, namespace.as_deref(), &service)).collect();
